@@ -1,0 +1,275 @@
+//! The root machine: facts in, orders out.
+//!
+//! Owns what concerns all slots at once: how many are wanted, when the app runs, and how it ends. Never does
+//! anything itself, and never looks at all slots for one event. Called by the shell, one fact at a time.
+
+#[cfg(test)]
+mod table;
+
+use crate::action::{Action, Actions, Answer, Verdict};
+use crate::command::{Command, EndReason, Refusal, Target};
+use crate::event::Event;
+use crate::id::{SlotId, Ticket};
+use crate::notice::Notice;
+use crate::policy::Policy;
+use crate::roster::Roster;
+use crate::scale::Scale;
+use crate::shutdown::{Shutdown, Word};
+use crate::slot::Slot;
+use crate::time::Time;
+use crate::turn::Heard;
+use crate::view::{AppState, AppView, Deadline, SlotView};
+
+/// One app: its slots, their workers, and the rules.
+///
+/// Its methods are of three kinds. `start`, `handle` and `handle_timeout` take in what has happened and
+/// return what has to be done. `deadline` says when to call `handle_timeout`. `view`, `slots` and `slot` are
+/// pictures. There is nothing else to call, and no order to remember.
+///
+/// Every moment given to it should be read from one monotonic clock; one earlier than the last counts as
+/// the last.
+#[derive(Clone, Debug)]
+pub struct App {
+    roster: Roster,
+    scale: Scale,
+    shutdown: Shutdown,
+    state: AppState,
+    wanted: u32,
+    /// Whether any worker of this app was ever ready: a program that never was is not worth insisting on.
+    proven: bool,
+    ignored_events: u64,
+}
+
+impl App {
+    /// An app that has not started. `seed` is its only randomness (it jitters the rests).
+    #[must_use]
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self {
+            wanted: policy.slots,
+            roster: Roster::new(policy, seed),
+            scale: Scale::default(),
+            shutdown: Shutdown::default(),
+            state: AppState::Starting,
+            proven: false,
+            ignored_events: 0,
+        }
+    }
+
+    /// Starts every wanted slot. Called once; again, it changes nothing.
+    pub fn start(&mut self, now: Time) -> Actions {
+        self.turn(now, |app, out| {
+            app.roster.each(0, app.wanted, out, Slot::open);
+        })
+    }
+
+    /// Takes in a fact. None is invalid: one that comes late, twice or out of place is counted in
+    /// [`AppView::ignored_events`] and changes nothing.
+    pub fn handle(&mut self, event: Event, now: Time) -> Actions {
+        let mut heard = Heard::Ignored;
+        let orders = self.turn(now, |app, out| heard = app.take_in(event, out));
+        self.ignored_events += u64::from(heard == Heard::Ignored);
+        orders
+    }
+
+    /// Does what is due: one step for each slot whose deadline has come. A slot that has more to do at once
+    /// (the clock may have jumped) shows it in [`deadline`](Self::deadline), for the next call.
+    pub fn handle_timeout(&mut self, now: Time) -> Actions {
+        self.turn(now, |app, out| {
+            app.roster.run_due(out);
+        })
+    }
+
+    /// One turn: something happens, and the app as a whole draws its conclusions. After the end nothing does.
+    fn turn(&mut self, now: Time, work: impl FnOnce(&mut Self, &mut Actions)) -> Actions {
+        let mut out = Actions::none();
+        if self.state != AppState::Ended {
+            self.roster.advance(now);
+            work(self, &mut out);
+            self.conclude(&mut out);
+        }
+        debug_assert_eq!(self.check(), Ok(()));
+        out
+    }
+
+    fn take_in(&mut self, event: Event, out: &mut Actions) -> Heard {
+        let roster = &mut self.roster;
+        match event {
+            Event::Spawned(worker) => roster.about(worker, out, Slot::spawned),
+            Event::SpawnFailed(worker, fault) => {
+                roster.about(worker, out, |slot, turn| slot.spawn_failed(fault, turn))
+            }
+            Event::Ready(worker) => roster.about(worker, out, Slot::ready),
+            Event::Left(worker) => roster.about(worker, out, Slot::left),
+            Event::Drained(worker) => roster.about(worker, out, Slot::drained),
+            Event::DrainFailed(worker) => roster.about(worker, out, Slot::drain_failed),
+            Event::Unfit(worker) => roster.about(worker, out, Slot::unfit),
+            Event::Exited(worker, exit) => roster.about(worker, out, |slot, turn| slot.exited(exit, turn)),
+            Event::Asked(ticket, Command::Scale(target)) => self.asked_to_scale(ticket, target, out),
+            Event::Asked(ticket, Command::Stop(reason)) => self.asked_to_stop(ticket, reason, out),
+            Event::Interrupted => self.interrupted(out),
+        }
+    }
+
+    fn asked_to_scale(&mut self, ticket: Ticket, target: Target, out: &mut Actions) -> Heard {
+        let resolved = match self.state {
+            AppState::Starting | AppState::Running => self.resolve(target),
+            AppState::Stopping | AppState::Ended => Err(Refusal::Stopping),
+        };
+        match resolved {
+            Ok(to) => {
+                self.scale.begin(ticket, out);
+                self.rescale(to, out);
+            }
+            Err(refusal) => out.push(Action::Answer(ticket, Answer::Refused(refusal))),
+        }
+        Heard::Taken
+    }
+
+    /// Scaling never ends an app: if all slots that would stay have given up or are done, nobody would serve.
+    fn resolve(&self, target: Target) -> Result<u32, Refusal> {
+        let to = target.resolve(self.wanted)?;
+        if self.roster.has_hope(to) { Ok(to) } else { Err(Refusal::NoWorkers) }
+    }
+
+    /// Only slots that become wanted, or cease to be, are touched: one that gave up and stays wanted is not
+    /// re-armed by asking for another.
+    fn rescale(&mut self, to: u32, out: &mut Actions) {
+        let from = core::mem::replace(&mut self.wanted, to);
+        if from != to {
+            out.notify(Notice::Scaled { from, to });
+        }
+        self.roster.each(from, to, out, Slot::want);
+        self.roster.each_back(to, from, out, Slot::unwant);
+    }
+
+    fn asked_to_stop(&mut self, ticket: Ticket, reason: EndReason, out: &mut Actions) -> Heard {
+        // Whoever asks has asked: no caller can declare the app finished.
+        let reason = reason.max(EndReason::Asked);
+        if self.shutdown.admit(ticket, reason, out) {
+            self.end(reason, Answer::Superseded, out);
+        }
+        Heard::Taken
+    }
+
+    fn interrupted(&mut self, out: &mut Actions) -> Heard {
+        match self.shutdown.signal(self.roster.now()) {
+            Some(reason) => {
+                self.end(reason, Answer::Superseded, out);
+                Heard::Taken
+            }
+            None => Heard::Ignored,
+        }
+    }
+
+    /// What follows for the app from what has happened to its slots.
+    fn conclude(&mut self, out: &mut Actions) {
+        let tally = self.roster.tally();
+        self.proven |= tally.ready > 0;
+        match self.state {
+            AppState::Starting | AppState::Running => match self.reason_to_end() {
+                Some(reason) => {
+                    self.scale.settle(self.wanted, tally, out);
+                    self.end(reason, Answer::Failed, out);
+                }
+                None => self.settle(out),
+            },
+            AppState::Stopping | AppState::Ended => {}
+        }
+        if self.state == AppState::Stopping && self.roster.tally().alive == 0 {
+            self.leave(out);
+        }
+    }
+
+    fn reason_to_end(&self) -> Option<EndReason> {
+        let tally = self.roster.tally();
+        let over = tally.gave_up + tally.done == self.wanted;
+        if tally.gave_up > 0 && (over || !self.proven) {
+            Some(EndReason::GaveUp)
+        } else {
+            over.then_some(EndReason::Finished)
+        }
+    }
+
+    fn settle(&mut self, out: &mut Actions) {
+        let tally = self.roster.tally();
+        if self.state == AppState::Starting && tally.settled() == self.wanted {
+            self.state = AppState::Running;
+            out.notify(Notice::Running { ready: tally.ready });
+        }
+        self.scale.settle(self.wanted, tally, out);
+    }
+
+    /// The app ends, or ends faster. `unfinished` is what a scaling comes to that was under way.
+    fn end(&mut self, reason: EndReason, unfinished: Answer, out: &mut Actions) {
+        let all = self.roster.len();
+        let word = self.shutdown.escalate(reason);
+        if word == Word::Nothing {
+            return;
+        }
+        // The app's news come before those of its workers, which are its consequences.
+        out.notify(Notice::Ending { reason });
+        match word {
+            Word::Nothing | Word::Noted => {}
+            Word::Stop => self.roster.each(0, all, out, Slot::unwant),
+            Word::Kill => self.roster.each(0, all, out, Slot::kill),
+        }
+        self.state = AppState::Stopping;
+        self.wanted = 0;
+        self.scale.end(unfinished, out);
+    }
+
+    fn leave(&mut self, out: &mut Actions) {
+        self.state = AppState::Ended;
+        self.roster.close();
+        self.shutdown.finish(out);
+        let verdict = self.shutdown.verdict().unwrap_or(Verdict::Stopped);
+        out.notify(Notice::Ended { verdict });
+        out.push(Action::Leave(verdict));
+    }
+
+    /// When to call `handle_timeout`, and for what. `None`: not before something happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.roster.deadline()
+    }
+
+    /// A picture of the app.
+    #[must_use]
+    pub const fn view(&self) -> AppView {
+        AppView {
+            state: self.state,
+            wanted: self.wanted,
+            ready: self.roster.tally().ready,
+            generation: self.roster.generation(),
+            ignored_events: self.ignored_events,
+        }
+    }
+
+    /// A picture of every slot that is wanted or not empty, by number.
+    pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
+        (0..self.roster.len()).filter_map(|number| self.slot(SlotId(number)))
+    }
+
+    /// A picture of one slot, if it is wanted or not empty.
+    #[must_use]
+    pub fn slot(&self, slot: SlotId) -> Option<SlotView> {
+        self.roster.view(slot)
+    }
+
+    /// Whether everything is as it always has to be; looks at every slot. Debug builds call it after each turn.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold: a bug in this crate.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.roster.check(self.wanted, self.state == AppState::Ended)?;
+        let tally = self.roster.tally();
+        match self.state {
+            AppState::Starting | AppState::Running if self.reason_to_end().is_some() => {
+                Err("an app with nothing left to hope for ends")
+            }
+            AppState::Stopping if tally.alive == 0 => Err("an app whose workers are gone has ended"),
+            AppState::Ended if tally.alive > 0 => Err("an app that has ended has no workers"),
+            AppState::Starting | AppState::Running | AppState::Stopping | AppState::Ended => Ok(()),
+        }
+    }
+}

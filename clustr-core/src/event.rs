@@ -1,0 +1,84 @@
+//! Facts: what has happened, in the past tense.
+//!
+//! Owns everything that may be told to the core. No event is invalid: one that comes late, twice or out of
+//! place is ignored and counted, never an error and never a panic.
+
+use crate::command::Command;
+use crate::id::{Ticket, WorkerId};
+
+/// Something that has happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The process that [`Action::Spawn`](crate::Action::Spawn) ordered exists.
+    Spawned(WorkerId),
+    /// The process that was ordered could not be made.
+    SpawnFailed(WorkerId, SpawnFault),
+    /// The worker can serve: by its own word, or by what stands for it.
+    Ready(WorkerId),
+    /// The worker said that it is leaving of its own accord (it takes nothing new from now on).
+    Left(WorkerId),
+    /// The worker has finished what it had open, after [`Action::Drain`](crate::Action::Drain).
+    Drained(WorkerId),
+    /// There is no way to ask this worker to drain (it has no channel, or its channel is gone).
+    DrainFailed(WorkerId),
+    /// The worker cannot do its work in the form in which it was started, and has to be killed. Its start has
+    /// failed, in every restart mode.
+    Unfit(WorkerId),
+    /// The process has ended.
+    Exited(WorkerId, Exit),
+    /// Somebody wishes something.
+    Asked(Ticket, Command),
+    /// A polite stop signal reached the primary: SIGTERM or SIGINT. Twice, at least half a second apart,
+    /// means "now".
+    Interrupted,
+}
+
+/// How a process ended: wait(2).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Exit {
+    /// It ended itself with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal's number: signal(7).
+        number: i32,
+        /// Whether a core file was written.
+        core_dumped: bool,
+    },
+}
+
+/// Why a process could not be made.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SpawnFault {
+    /// The host is short of processes, memory or descriptors (EAGAIN, ENOMEM, EMFILE, ENFILE): worth trying
+    /// again, and not the worker's fault, so it does not count against its intensity.
+    HostShort,
+    /// The program or its surroundings are wrong (ENOENT, EACCES, ENOEXEC…): counts as a failed start.
+    Program,
+}
+
+impl Event {
+    /// The worker that the fact is about, if it is about one.
+    #[must_use]
+    pub const fn worker(&self) -> Option<WorkerId> {
+        match *self {
+            Self::Spawned(worker)
+            | Self::SpawnFailed(worker, _)
+            | Self::Ready(worker)
+            | Self::Left(worker)
+            | Self::Drained(worker)
+            | Self::DrainFailed(worker)
+            | Self::Unfit(worker)
+            | Self::Exited(worker, _) => Some(worker),
+            Self::Asked(..) | Self::Interrupted => None,
+        }
+    }
+}
+
+impl Exit {
+    /// Whether the process ended as programs end that have finished: code 0.
+    #[must_use]
+    pub const fn is_clean(self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}

@@ -1,0 +1,337 @@
+//! One slot: a numbered place, and the succession of workers in it.
+//!
+//! Owns who follows whom, and when: `wanted` is what somebody wishes, `state` is what is there, and the two
+//! are never one field. Never looks at another slot. Called by [`roster`](crate::roster).
+
+#[cfg(test)]
+mod table;
+
+use core::time::Duration;
+
+use crate::backoff::Rests;
+use crate::event::{Exit, SpawnFault};
+use crate::id::{Generation, SlotId, WorkerId};
+use crate::intensity::Window;
+use crate::notice::Notice;
+use crate::policy::{Policy, RestartMode};
+use crate::time::Time;
+use crate::turn::{Heard, Turn};
+use crate::view::{Due, SlotState, SlotView};
+use crate::worker::{Ending, Worker};
+
+/// A place for one worker at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    id: SlotId,
+    wanted: bool,
+    state: State,
+    /// The last one that was given out. Never reused, not even after the slot was unwanted for a while.
+    incarnation: u64,
+    generation: Generation,
+    restarts: u64,
+    last_exit: Option<Exit>,
+    window: Window,
+    rests: Rests,
+}
+
+/// What is there.
+#[derive(Clone, Debug)]
+enum State {
+    Vacant,
+    Occupied(Worker),
+    Resting { until: Time },
+    GaveUp,
+    Done,
+}
+
+impl Slot {
+    /// An empty place that somebody wishes to be filled, or does not.
+    pub(crate) fn new(id: SlotId, wanted: bool) -> Self {
+        Self {
+            id,
+            wanted,
+            state: State::Vacant,
+            incarnation: 0,
+            generation: Generation(1),
+            restarts: 0,
+            last_exit: None,
+            window: Window::default(),
+            rests: Rests::default(),
+        }
+    }
+
+    /// Fills the place for the first time.
+    pub(crate) fn open(&mut self, turn: &mut Turn<'_>) {
+        match self.state {
+            State::Vacant if self.wanted => self.start(turn),
+            State::Vacant | State::Occupied(_) | State::Resting { .. } | State::GaveUp | State::Done => {}
+        }
+    }
+
+    /// Somebody wishes the place to be filled (again): it begins afresh, with nothing held against it. A worker
+    /// that is still on its way out is waited for.
+    pub(crate) fn want(&mut self, turn: &mut Turn<'_>) {
+        if self.wanted {
+            return;
+        }
+        self.wanted = true;
+        self.window.clear();
+        self.rests = Rests::default();
+        match self.state {
+            State::Vacant | State::Resting { .. } | State::GaveUp | State::Done => self.start(turn),
+            State::Occupied(_) => {}
+        }
+    }
+
+    /// Nobody wishes the place to be filled any more.
+    pub(crate) fn unwant(&mut self, turn: &mut Turn<'_>) {
+        if let Some(worker) = self.vacate() {
+            worker.stop(turn);
+        }
+    }
+
+    /// As [`unwant`](Self::unwant), and nobody waits.
+    pub(crate) fn kill(&mut self, turn: &mut Turn<'_>) {
+        if let Some(worker) = self.vacate() {
+            worker.kill(turn);
+        }
+    }
+
+    /// Takes the wish back. Who is still there then has to go.
+    fn vacate(&mut self) -> Option<&mut Worker> {
+        self.wanted = false;
+        if self.worker().is_none() {
+            self.state = State::Vacant;
+        }
+        self.worker_mut()
+    }
+
+    pub(crate) fn spawned(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.rests.shortage_over();
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.spawned(turn))
+    }
+
+    pub(crate) fn ready(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.ready(turn))
+    }
+
+    pub(crate) fn left(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.left(turn))
+    }
+
+    pub(crate) fn drained(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.drained(turn))
+    }
+
+    pub(crate) fn drain_failed(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.drain_failed(turn))
+    }
+
+    pub(crate) fn unfit(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.unfit(turn))
+    }
+
+    /// There is no process: nobody has exited, so the restart mode has no say.
+    pub(crate) fn spawn_failed(&mut self, fault: SpawnFault, turn: &mut Turn<'_>) -> Heard {
+        let Some(worker) = self.worker().filter(|worker| !worker.was_spawned()) else {
+            return Heard::Ignored;
+        };
+        let (id, ending) = (worker.id(), worker.end(None, turn));
+        turn.tell(Notice::NotStarted { worker: id, fault });
+        self.state = State::Vacant;
+        match fault {
+            SpawnFault::Program | SpawnFault::HostShort if ending == Ending::Unwanted => {
+                self.follow_unwanted(turn);
+            }
+            SpawnFault::Program => self.follow_failed_start(turn),
+            SpawnFault::HostShort => self.follow_shortage(turn),
+        }
+        Heard::Taken
+    }
+
+    pub(crate) fn exited(&mut self, exit: Exit, turn: &mut Turn<'_>) -> Heard {
+        let Some(worker) = self.worker() else {
+            return Heard::Ignored;
+        };
+        let ending = worker.end(Some(exit), turn);
+        self.last_exit = Some(exit);
+        self.state = State::Vacant;
+        match ending {
+            Ending::Unwanted => self.follow_unwanted(turn),
+            Ending::Run { .. } | Ending::FailedStart if !has_successor(turn.policy, exit) => {
+                self.finish(turn);
+            }
+            Ending::Overdue if turn.policy.restart == RestartMode::Temporary => self.finish(turn),
+            Ending::Run { ready_for } => self.follow_run(ready_for, turn),
+            // Unfit asks for another form of start, which is not another run: no restart mode forbids it.
+            Ending::FailedStart | Ending::Overdue | Ending::Unfit => self.follow_failed_start(turn),
+        }
+        Heard::Taken
+    }
+
+    /// The deadline of this slot has come.
+    pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Occupied(worker) => worker.due(turn),
+            State::Resting { .. } => self.start(turn),
+            State::Vacant | State::GaveUp | State::Done => {}
+        }
+    }
+
+    /// Its end had been asked for, so it counts for nothing. Somebody may want the place again by now.
+    fn follow_unwanted(&mut self, turn: &mut Turn<'_>) {
+        if self.wanted {
+            self.start(turn);
+        }
+    }
+
+    fn follow_run(&mut self, ready_for: Duration, turn: &mut Turn<'_>) {
+        if self.bears_restart(turn) {
+            let stable = ready_for >= turn.policy.stable_time;
+            let rest = self.rests.after_run(stable, turn.policy.backoff, turn.seed);
+            self.rest(rest, turn);
+        }
+    }
+
+    fn follow_failed_start(&mut self, turn: &mut Turn<'_>) {
+        if self.bears_restart(turn) {
+            let rest = self.rests.after_failed_start(turn.policy.backoff, turn.seed);
+            self.rest(rest, turn);
+        }
+    }
+
+    fn follow_shortage(&mut self, turn: &mut Turn<'_>) {
+        let rest = self.rests.after_shortage(turn.policy.backoff, turn.seed);
+        self.rest(rest, turn);
+    }
+
+    /// Counts a restart against the intensity; the slot gives up if it was one too many.
+    fn bears_restart(&mut self, turn: &mut Turn<'_>) -> bool {
+        let rule = turn.policy.intensity;
+        let borne = self.window.record(rule, turn.now);
+        if borne {
+            self.restarts += 1;
+        } else {
+            self.state = State::GaveUp;
+            let recent = self.window.recent(rule, turn.now);
+            turn.tell(Notice::GaveUp { slot: self.id, recent, period: rule.period });
+        }
+        borne
+    }
+
+    fn rest(&mut self, rest: Duration, turn: &mut Turn<'_>) {
+        if rest.is_zero() {
+            return self.start(turn);
+        }
+        self.state = State::Resting { until: turn.now + rest };
+        let recent = self.window.recent(turn.policy.intensity, turn.now);
+        turn.tell(Notice::Resting { slot: self.id, rest, recent });
+    }
+
+    fn finish(&mut self, turn: &mut Turn<'_>) {
+        self.state = State::Done;
+        turn.tell(Notice::Done { slot: self.id });
+    }
+
+    fn start(&mut self, turn: &mut Turn<'_>) {
+        self.incarnation += 1;
+        self.generation = turn.generation;
+        let id = WorkerId { slot: self.id, incarnation: self.incarnation };
+        self.state = State::Occupied(Worker::start(id, turn));
+    }
+
+    pub(crate) const fn worker(&self) -> Option<&Worker> {
+        match &self.state {
+            State::Occupied(worker) => Some(worker),
+            State::Vacant | State::Resting { .. } | State::GaveUp | State::Done => None,
+        }
+    }
+
+    const fn worker_mut(&mut self) -> Option<&mut Worker> {
+        match &mut self.state {
+            State::Occupied(worker) => Some(worker),
+            State::Vacant | State::Resting { .. } | State::GaveUp | State::Done => None,
+        }
+    }
+
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Whether a worker is here, or will be without anybody asking.
+    pub(crate) const fn is_hopeful(&self) -> bool {
+        match &self.state {
+            State::Vacant | State::Occupied(_) | State::Resting { .. } => true,
+            State::GaveUp | State::Done => false,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> SlotState {
+        match &self.state {
+            State::Vacant => SlotState::Vacant,
+            State::Occupied(worker) => worker.state(),
+            State::Resting { .. } => SlotState::Resting,
+            State::GaveUp => SlotState::GaveUp,
+            State::Done => SlotState::Done,
+        }
+    }
+
+    pub(crate) fn due_at(&self) -> Option<(Time, Due)> {
+        let due = match &self.state {
+            State::Occupied(worker) => worker.due_at(),
+            State::Resting { until } => Some((*until, Due::Rest(self.id))),
+            State::Vacant | State::GaveUp | State::Done => None,
+        };
+        due.filter(|(at, _)| *at < Time::MAX)
+    }
+
+    pub(crate) fn view(&self, policy: &Policy, now: Time) -> SlotView {
+        let rests_until = match &self.state {
+            State::Resting { until } => Some(*until),
+            State::Vacant | State::Occupied(_) | State::GaveUp | State::Done => None,
+        };
+        SlotView {
+            slot: self.id,
+            wanted: self.wanted,
+            state: self.state(),
+            worker: self.worker().map(Worker::id),
+            generation: self.generation,
+            started_at: self.worker().map(Worker::started_at),
+            rests_until,
+            restarts: self.restarts,
+            last_exit: self.last_exit,
+            recent_restarts: self.window.recent(policy.intensity, now),
+        }
+    }
+
+    /// What has to hold between two steps, whatever happened.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let worker_belongs_here = self
+            .worker()
+            .is_none_or(|worker| worker.id() == WorkerId { slot: self.id, incarnation: self.incarnation });
+        if !worker_belongs_here {
+            return Err("a slot holds its last incarnation, or nobody");
+        }
+        let needs_a_wish = match self.state() {
+            SlotState::Vacant | SlotState::Draining | SlotState::Stopping => false,
+            SlotState::Starting
+            | SlotState::Ready
+            | SlotState::Resting
+            | SlotState::GaveUp
+            | SlotState::Done => true,
+        };
+        if needs_a_wish && !self.wanted {
+            return Err("an unwanted slot is empty, or its worker is on its way out");
+        }
+        Ok(())
+    }
+}
+
+/// The restart modes of Erlang/OTP's supervisor, for a worker that ended of its own accord.
+const fn has_successor(policy: &Policy, exit: Exit) -> bool {
+    match policy.restart {
+        RestartMode::Permanent => true,
+        RestartMode::Transient => !exit.is_clean(),
+        RestartMode::Temporary => false,
+    }
+}

@@ -1,0 +1,201 @@
+//! Random histories: proptest looks for the shortest sequence of facts that breaks a promise.
+
+use clustr_core::{
+    Backoff, Command, EndReason, Event, Exit, Overdue, RestartMode, SlotId, SlotState, SpawnFault, StopOrder,
+    Target, Ticket, WorkerId,
+};
+use proptest::prelude::*;
+
+use crate::world::{Rules, World, millis, secs};
+
+/// One thing that happens. Slots are numbers, workers the one in a slot or one that was there before.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Fact(Fact, u32, u64),
+    Scale(u32),
+    ScaleBy(i32),
+    Stop(EndReason),
+    Interrupted,
+    Pass(u64),
+    Jump(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fact {
+    Spawned,
+    HostShort,
+    Program,
+    Ready,
+    Left,
+    Drained,
+    DrainFailed,
+    Unfit,
+    Exited(i32),
+}
+
+fn fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        4 => Just(Fact::Spawned),
+        1 => Just(Fact::HostShort),
+        1 => Just(Fact::Program),
+        4 => Just(Fact::Ready),
+        1 => Just(Fact::Left),
+        1 => Just(Fact::Drained),
+        1 => Just(Fact::DrainFailed),
+        1 => Just(Fact::Unfit),
+        4 => (0..2_i32).prop_map(Fact::Exited),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reason = prop_oneof![
+        Just(EndReason::Finished),
+        Just(EndReason::GaveUp),
+        Just(EndReason::Asked),
+        Just(EndReason::Signalled),
+        Just(EndReason::AtOnce)
+    ];
+    prop_oneof![
+        // Mostly the living; now and then somebody who is gone.
+        24 => (fact(), 0..4_u32, prop_oneof![9 => Just(0_u64), 1 => 1..3_u64])
+            .prop_map(|(fact, slot, age)| Step::Fact(fact, slot, age)),
+        3 => (0..6_u32).prop_map(Step::Scale),
+        1 => (-3..4_i32).prop_map(Step::ScaleBy),
+        1 => reason.prop_map(Step::Stop),
+        1 => Just(Step::Interrupted),
+        6 => (0..3_000_u64).prop_map(Step::Pass),
+        1 => (0..100_000_u64).prop_map(Step::Jump),
+    ]
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let modes =
+        prop_oneof![Just(RestartMode::Permanent), Just(RestartMode::Transient), Just(RestartMode::Temporary)];
+    let orders = prop_oneof![Just(StopOrder::DrainFirst), Just(StopOrder::SignalFirst)];
+    let overdue = prop_oneof![Just(Overdue::CountsAsReady), Just(Overdue::Fails)];
+    let rests = prop_oneof![Just(0_u64), Just(100_u64)];
+    (1..4_u32, 0..4_u32, modes, orders, overdue, rests, prop_oneof![Just(0_u64), Just(10_000_u64)]).prop_map(
+        |(slots, restarts, mode, order, overdue, rest, stop)| {
+            let backoff =
+                Backoff { first: millis(rest), factor: 2, cap: millis(rest * 8), jitter_percent: 50 };
+            Rules::new(slots).intensity(restarts, secs(10)).overdue(overdue, secs(2)).with(|builder| {
+                builder.restart(mode).stop_order(order).backoff(backoff).stop_timeout(millis(stop))
+            })
+        },
+    )
+}
+
+fn apply(world: &mut World, step: Step, ticket: u64) {
+    let ticket = Ticket(ticket);
+    match step {
+        Step::Fact(fact, slot, age) => {
+            let current =
+                world.watch.processes.get(&SlotId(slot)).map_or(1, |process| process.id.incarnation);
+            let worker = WorkerId { slot: SlotId(slot), incarnation: current.saturating_sub(age) };
+            world.tell(event(fact, worker));
+        }
+        Step::Scale(to) => drop(world.tell(Event::Asked(ticket, Command::Scale(Target::To(to))))),
+        Step::ScaleBy(by) => drop(world.tell(Event::Asked(ticket, Command::Scale(Target::By(by))))),
+        Step::Stop(reason) => drop(world.tell(Event::Asked(ticket, Command::Stop(reason)))),
+        Step::Interrupted => drop(world.tell(Event::Interrupted)),
+        Step::Pass(span) => drop(world.pass(millis(span))),
+        Step::Jump(span) => {
+            world.now = world.now + millis(span);
+            world.timeout();
+        }
+    }
+}
+
+fn event(fact: Fact, worker: WorkerId) -> Event {
+    match fact {
+        Fact::Spawned => Event::Spawned(worker),
+        Fact::HostShort => Event::SpawnFailed(worker, SpawnFault::HostShort),
+        Fact::Program => Event::SpawnFailed(worker, SpawnFault::Program),
+        Fact::Ready => Event::Ready(worker),
+        Fact::Left => Event::Left(worker),
+        Fact::Drained => Event::Drained(worker),
+        Fact::DrainFailed => Event::DrainFailed(worker),
+        Fact::Unfit => Event::Unfit(worker),
+        Fact::Exited(code) => Event::Exited(worker, Exit::Code(code)),
+    }
+}
+
+/// Without any help but deadlines, and with processes that die when they are killed.
+fn only_kill_works(world: &mut World) {
+    for _ in 0..500 {
+        let doomed = world.watch.processes.values().find(|process| process.kill).map(|process| process.id);
+        match doomed {
+            _ if world.watch.left => return,
+            Some(worker) => drop(world.tell(Event::Exited(worker, Exit::Code(9)))),
+            None => drop(world.pass_to_deadline()),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// The observer in `watch.rs` checks every turn: nothing forbidden is ever ordered.
+    #[test]
+    fn no_history_makes_the_app_do_what_is_forbidden(
+        rules in rules(),
+        seed in any::<u64>(),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut world = rules.asleep(seed);
+        world.start();
+        for (number, step) in (0..).zip(steps) {
+            apply(&mut world, step, number);
+        }
+    }
+
+    #[test]
+    fn after_any_history_a_stop_ends_if_killed_processes_die(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let mut world = rules.asleep(0);
+        world.start();
+        for (number, step) in (0..).zip(steps) {
+            apply(&mut world, step, number);
+        }
+        if !world.watch.left {
+            world.tell(Event::Asked(Ticket(u64::MAX), Command::Stop(EndReason::Asked)));
+            only_kill_works(&mut world);
+        }
+        prop_assert!(world.watch.left);
+    }
+
+    /// A program that only ever starts and serves, on a host that is well: deadlines alone bring it back.
+    #[test]
+    fn after_any_history_a_wanted_slot_is_never_forgotten(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let mut world = rules.asleep(0);
+        world.start();
+        for (number, step) in (0..).zip(steps) {
+            apply(&mut world, step, number);
+        }
+        for slot in world.app.slots() {
+            let waits_for_something = match slot.state {
+                SlotState::Starting | SlotState::Draining | SlotState::Stopping | SlotState::Resting => {
+                    world.app.deadline().is_some() || world.watch.left
+                }
+                SlotState::Ready | SlotState::GaveUp | SlotState::Done => true,
+                SlotState::Vacant => false,
+            };
+            prop_assert!(waits_for_something, "{slot:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_fact_matches_nobody(slot in 0..4_u32, age in 1..5_u64, fact in fact()) {
+        let mut world = Rules::new(3).running();
+        let worker = WorkerId { slot: SlotId(slot), incarnation: 1 + age };
+        let before: Vec<_> = world.app.slots().collect();
+        prop_assert!(world.tell(event(fact, worker)).is_empty());
+        prop_assert_eq!(before, world.app.slots().collect::<Vec<_>>());
+        prop_assert_eq!(world.app.view().ignored_events, 1);
+    }
+}
