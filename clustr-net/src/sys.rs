@@ -1,0 +1,123 @@
+//! The crate's unsafe calls, behind two safe functions.
+//!
+//! Owns what no safe wrapper offers: `recvmsg(2)` that keeps what arrived even when the kernel cut the ancillary data
+//! short, and the adoption of a descriptor that came through `exec`. Never decides anything. Called by `scm` and
+//! `inherited`.
+//!
+//! Why not nix or rustix here: nix 0.31 refuses to list descriptors once the kernel set `MSG_CTRUNC`, which it does
+//! when our descriptor table is full, and what did arrive would then leak at the worst moment; rustix 1.1 reads the
+//! sender's pid as a non-zero number, and the kernel writes 0 for a sender that our pid namespace cannot see.
+
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+
+/// Room for 253 descriptors (1,032 bytes), credentials (32 bytes) and whatever else a socket option may add.
+const CONTROL_BYTES: usize = 1536;
+
+/// Ancillary data as the kernel writes it, aligned as it wants it.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+/// What one `recvmsg` brought beside bytes and descriptors: how many bytes, the two truncation marks, and the
+/// payload of `SCM_CREDENTIALS`: pid, uid, gid.
+pub(crate) struct Arrival {
+    pub(crate) bytes: usize,
+    pub(crate) bytes_cut: bool,
+    pub(crate) control_cut: bool,
+    pub(crate) credentials: Option<[u32; 3]>,
+}
+
+/// One `recvmsg(2)` with `MSG_CMSG_CLOEXEC`. Every descriptor that came is owned when this returns.
+pub(crate) fn receive(
+    fd: BorrowedFd<'_>,
+    parts: &mut [IoSliceMut<'_>],
+    fds: &mut Vec<OwnedFd>,
+) -> io::Result<Arrival> {
+    let mut control = Control([0; CONTROL_BYTES]);
+    // SAFETY: `msghdr` is integers and pointers, for all of which zero bytes are a valid value (it has private
+    // padding on some targets, so that it cannot be written out field by field).
+    let mut header: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    // `IoSliceMut` is guaranteed to look like an iovec.
+    header.msg_iov = parts.as_mut_ptr().cast();
+    header.msg_iovlen = parts.len() as _;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL_BYTES as _;
+    // SAFETY: the header points to iovecs and to a control buffer of the stated lengths, all of which outlive the
+    // call and are borrowed mutably by this function.
+    let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+    let bytes = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    let filled: usize = header.msg_controllen as _;
+    Ok(Arrival {
+        bytes,
+        bytes_cut: header.msg_flags & libc::MSG_TRUNC != 0,
+        control_cut: header.msg_flags & libc::MSG_CTRUNC != 0,
+        credentials: unpack(&control.0[..filled.min(CONTROL_BYTES)], fds),
+    })
+}
+
+/// Takes the descriptors out of what the kernel has just written, and returns the credentials.
+fn unpack(control: &[u8], fds: &mut Vec<OwnedFd>) -> Option<[u32; 3]> {
+    let mut credentials = None;
+    for part in parts(control).filter(|part| part.level == libc::SOL_SOCKET) {
+        let numbers = part.payload.chunks_exact(4).filter_map(|number| number.try_into().ok());
+        match part.kind {
+            libc::SCM_RIGHTS => {
+                for raw in numbers.map(RawFd::from_ne_bytes) {
+                    // SAFETY: the kernel opened this number for this very message, nobody else has seen it, and each
+                    // message is unpacked once.
+                    fds.push(unsafe { OwnedFd::from_raw_fd(raw) });
+                }
+            }
+            libc::SCM_CREDENTIALS => {
+                credentials = numbers.map(u32::from_ne_bytes).collect::<Vec<_>>().try_into().ok();
+            }
+            _ => {}
+        }
+    }
+    credentials
+}
+
+/// One control message.
+struct Part<'a> {
+    level: i32,
+    kind: i32,
+    payload: &'a [u8],
+}
+
+/// Walks the kernel's list of control messages: `size_t len, int level, int type, payload`, padded to a `size_t`.
+fn parts(mut control: &[u8]) -> impl Iterator<Item = Part<'_>> {
+    const WORD: usize = size_of::<usize>();
+    const HEADER: usize = WORD + 8;
+    std::iter::from_fn(move || {
+        let len = usize::from_ne_bytes(control.get(..WORD)?.try_into().ok()?);
+        let level = i32::from_ne_bytes(control.get(WORD..WORD + 4)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(control.get(WORD + 4..HEADER)?.try_into().ok()?);
+        let payload = control.get(HEADER..len)?;
+        control = control.get(len.next_multiple_of(WORD)..).unwrap_or_default();
+        Some(Part { level, kind, payload })
+    })
+}
+
+/// Owns an open descriptor that came through `exec`: one without the close-on-exec flag.
+pub(crate) fn adopt_inherited(number: u32) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(number).map_err(|_| io::ErrorKind::InvalidInput)?;
+    if !came_through_exec(number)? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: it is open and has no close-on-exec flag, so it was not opened by Rust code of this process, all of
+    // which sets the flag, and nobody has taken it over yet, for that sets the flag too (see `inherited`).
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Reads the octal `flags:` line of proc_pid_fdinfo(5), which shows close-on-exec as `O_CLOEXEC`.
+fn came_through_exec(number: u32) -> io::Result<bool> {
+    const CLOEXEC: u32 = rustix::fs::OFlags::CLOEXEC.bits();
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    Ok(flags.is_some_and(|flags| flags & CLOEXEC == 0))
+}

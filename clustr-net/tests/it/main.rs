@@ -1,0 +1,33 @@
+//! Tests of clustr-net with the real kernel, and with real node processes.
+//!
+//! One binary, one module per subject. Nothing sleeps: whoever waits has a deadline (`deadline`).
+#![allow(clippy::disallowed_methods, reason = "tests start processes and need a clock")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests, too")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one word among many")]
+
+#[cfg(any(feature = "node", feature = "worker"))]
+mod deadline;
+mod fd_channel;
+mod handoff_codec;
+mod inherited;
+mod listener;
+mod scm;
+mod support;
+
+#[cfg(feature = "worker")]
+mod handoff;
+
+#[cfg(feature = "node")]
+mod codec;
+#[cfg(feature = "node")]
+mod endpoint;
+#[cfg(feature = "node")]
+mod node;
+#[cfg(feature = "node")]
+mod primary;
+#[cfg(feature = "node")]
+mod record;
+#[cfg(feature = "node")]
+mod table;
+#[cfg(feature = "node")]
+mod worker;
