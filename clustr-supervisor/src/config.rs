@@ -1,0 +1,123 @@
+//! What to run and how, checked: an invalid [`Config`] is refused by [`Supervisor::new`](crate::Supervisor::new).
+//!
+//! Owns the shape of a primary's wishes. Never reads files, arguments or the environment: callers do.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use clustr_core::Policy;
+pub use clustr_net::Balance;
+use nix::sys::signal::Signal;
+
+/// Everything a primary needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The app's name: prefixes its output, names its control socket.
+    pub name: String,
+    /// What a worker runs.
+    pub program: Program,
+    /// The rules of its workers' lives.
+    pub policy: Policy,
+    /// How workers get connections.
+    pub share: Share,
+    /// Which worker gets a connection; of meaning in [`Share::Handoff`] only.
+    pub balance: Balance,
+    /// What stands for "ready".
+    pub ready: ReadyWhen,
+    /// The polite stop signal; SIGTERM by default.
+    pub stop_signal: Signal,
+    /// What becomes of the workers' output.
+    pub output: Output,
+    /// How news is written to standard error.
+    pub news: NewsFormat,
+    /// Whether prefixes are coloured.
+    pub colour: bool,
+    /// Where commands are heard; `None`: nowhere.
+    pub control: Option<PathBuf>,
+    /// Descriptors that the primary itself was started with, for workers that `listen({fd})`.
+    pub inherited: Vec<(u32, OwnedFd)>,
+    /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
+    pub subreaper: bool,
+}
+
+impl Config {
+    /// The documented defaults: output with prefixes, no control socket, orphans adopted.
+    #[must_use]
+    pub fn new(name: &str, program: Program, policy: Policy) -> Self {
+        Self {
+            name: name.to_owned(),
+            program,
+            policy,
+            share: Share::Auto,
+            balance: Balance::RoundRobin,
+            ready: ReadyWhen::Auto,
+            stop_signal: Signal::SIGTERM,
+            output: Output::Prefix,
+            news: NewsFormat::Text,
+            colour: false,
+            control: None,
+            inherited: Vec::new(),
+            subreaper: true,
+        }
+    }
+}
+
+/// What a worker runs.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The command and its arguments; the command is looked up in `PATH` unless it has a slash.
+    pub command: Vec<OsString>,
+    /// Variables added to, or changed in, the primary's own environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory, if not the primary's.
+    pub cwd: Option<PathBuf>,
+}
+
+/// How workers get connections.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Share {
+    /// What fits the program: [`Share::Shared`].
+    #[default]
+    Auto,
+    /// Every worker accepts from the one queue in the kernel.
+    Shared,
+    /// The primary accepts, and hands each connection to one worker; datagrams are shared.
+    Handoff,
+}
+
+/// What stands for a worker's word that it can serve.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ReadyWhen {
+    /// The first of node's `listening` and `process.send('ready')`; at the deadline it counts as ready.
+    #[default]
+    Auto,
+    /// Node's `listening`; at the deadline the start has failed.
+    Listen,
+    /// `process.send('ready')`; at the deadline the start has failed.
+    Message,
+}
+
+/// What becomes of the workers' output.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Output {
+    /// Line by line with a prefix `app.0 |`.
+    #[default]
+    Prefix,
+    /// Line by line as JSON: `{"app":"app","slot":0,"stream":"stdout","line":"…"}`.
+    Json,
+    /// The primary's own standard output and error, untouched.
+    Inherit,
+    /// Thrown away.
+    None,
+}
+
+/// How news is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum NewsFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON, one value a line.
+    Json,
+}

@@ -1,0 +1,206 @@
+//! The words of the control socket: JSON, one value a line, both ways.
+//!
+//! Owns the shapes that scripts and the command line rely on, and nothing else: `docs/control-protocol.md` shows
+//! them as transcripts that run as tests. Unknown fields are ignored; new fields may appear.
+//!
+//! ```text
+//! → {"id":1,"cmd":"status"}
+//! ← {"id":1,"ok":true,"state":"done","status":{…}}
+//! → {"id":2,"cmd":"scale","by":2}
+//! ← {"id":2,"ok":true,"state":"accepted"}
+//! ← {"id":2,"ok":true,"state":"done"}
+//! → {"id":3,"cmd":"scale","to":0}
+//! ← {"id":3,"ok":false,"refusal":"no-workers","detail":"an app needs at least one worker","hint":"clustr stop"}
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::news::News;
+
+/// The longest line that either side accepts, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// One request line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Request {
+    /// Chosen by the client, repeated in every reply.
+    pub id: u64,
+    /// What is wished.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// What a client may ask.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "cmd", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Ask {
+    /// A picture of the primary, its app and its workers.
+    Status,
+    /// Change the number of workers: exactly one of `to` and `by`.
+    Scale {
+        /// Exactly so many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u32>,
+        /// So many more, or fewer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<i32>,
+    },
+    /// Stop the app and the primary. The second answer comes when nothing runs any more.
+    Stop {
+        /// Kill instead of draining.
+        #[serde(default)]
+        now: bool,
+    },
+    /// From now on, every piece of news as a line `{"id":…,"news":{…}}`.
+    Subscribe,
+}
+
+/// One reply line.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Reply {
+    /// The request's number; 0 where the request could not be read.
+    pub id: u64,
+    /// Whether it was granted.
+    pub ok: bool,
+    /// How far it has come, where it was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Progress>,
+    /// The answer to `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Why it was not granted: a stable name in kebab-case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// The same for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Something to type instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// How far a granted request has come.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Progress {
+    /// It has begun; one more reply follows.
+    Accepted,
+    /// It is done and proven.
+    Done,
+}
+
+/// A line of news to a subscriber.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Delivery {
+    /// The number of the `subscribe` request.
+    pub id: u64,
+    /// What happened.
+    pub news: News,
+    /// How many lines this subscriber missed just before, because it was too slow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
+}
+
+/// A picture of the primary.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// The version of this shape: 1.
+    pub version: u32,
+    /// The primary's name.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+    /// `starting`, `running` or `stopping`.
+    pub state: String,
+    /// How long it has been running, in milliseconds.
+    pub uptime_ms: u64,
+    /// The clustr that runs it.
+    pub clustr: String,
+    /// Its apps.
+    pub apps: Vec<AppStatus>,
+}
+
+/// A picture of one app.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub name: String,
+    /// The version of command and environment that new workers are started from.
+    pub generation: u64,
+    /// How many workers are wanted.
+    pub wanted: u32,
+    /// How many are ready.
+    pub ready: u32,
+    /// How workers get connections: `shared`.
+    pub share: String,
+    /// How the socket reaches them: `node`.
+    pub delivery: Vec<String>,
+    /// What they listen on.
+    pub listeners: Vec<ListenerStatus>,
+    /// One entry a slot.
+    pub workers: Vec<WorkerStatus>,
+    /// The command, as it was given.
+    pub command: Vec<String>,
+}
+
+/// A listener that the workers share.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ListenerStatus {
+    /// `[::]:3001`, `unix:/run/app.sock`, `udp:0.0.0.0:53`.
+    pub address: String,
+}
+
+/// A picture of one slot and whoever is in it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct WorkerStatus {
+    /// Which place, from 0.
+    pub slot: u32,
+    /// Which worker of its slot, from 1; 0 before the first.
+    pub incarnation: u64,
+    /// From which version it was started.
+    pub generation: u64,
+    /// Its process, if there is one.
+    pub pid: Option<u32>,
+    /// `starting`, `ready`, `draining`, `stopping`, `resting`, `gave-up` or `done`.
+    pub state: String,
+    /// How often a worker of this slot had a successor.
+    pub restarts: u64,
+    /// Since its start, in milliseconds; of a resting slot nothing.
+    pub uptime_ms: Option<u64>,
+    /// How the slot's last worker ended: `code 1`, `SIGKILL`.
+    pub last_exit: Option<String>,
+    /// Resident memory in bytes, where the process can be looked at.
+    pub rss_bytes: Option<u64>,
+    /// CPU time used, user and system, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// Until when a resting slot rests, from now, in milliseconds.
+    pub rest_ms: Option<u64>,
+}
+
+impl Reply {
+    /// A granted request that has come this far.
+    #[must_use]
+    pub const fn granted(id: u64, state: Progress) -> Self {
+        Self { id, ok: true, state: Some(state), status: None, refusal: None, detail: None, hint: None }
+    }
+
+    /// A request that is not granted.
+    #[must_use]
+    pub fn refused(id: u64, refusal: &str, detail: String, hint: Option<&str>) -> Self {
+        Self {
+            id,
+            ok: false,
+            state: None,
+            status: None,
+            refusal: Some(refusal.to_owned()),
+            detail: Some(detail),
+            hint: hint.map(str::to_owned),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}

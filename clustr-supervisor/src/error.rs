@@ -1,0 +1,87 @@
+//! Why a primary cannot start, or cannot go on.
+//!
+//! Owns the one error enum of this crate's boundary: lowercase fragments, sources kept, and something to type.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::process::LookupError;
+
+/// Why a primary cannot start, or cannot go on. `Display` says what; `hint()` what to type instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no command to run.
+    #[error("there is no command to run")]
+    NoCommand,
+    /// The command cannot be found or executed.
+    #[error("{detail}")]
+    Command {
+        /// What is wrong with it.
+        detail: String,
+        /// Something to type.
+        hint: Option<String>,
+    },
+    /// The working directory is not there, or is no folder.
+    #[error("could not use '{}' as working directory", path.display())]
+    WorkingDirectory {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another primary of this name is running.
+    #[error("a primary named '{name}' is already running{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Its process, if it could be told.
+        pid: Option<u32>,
+        /// Its control socket.
+        path: PathBuf,
+    },
+    /// The control socket cannot be made.
+    #[error("could not make the control socket '{}'", path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system refused something that a primary cannot do without.
+    #[error("could not {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    pub(crate) const fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+
+    /// Something to type instead.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCommand => Some("clustr run -- node app.js".into()),
+            Self::Command { hint, .. } => hint.clone(),
+            Self::NameTaken { name, .. } => Some(format!(
+                "clustr stop --name {name}, or give this one another name: clustr run --name {name}2 …"
+            )),
+            Self::Control { .. } => {
+                Some("clustr run --control PATH …, a short path in a folder that you may write".into())
+            }
+            Self::WorkingDirectory { .. } | Self::System { .. } => None,
+        }
+    }
+}
+
+impl From<LookupError> for StartError {
+    fn from(error: LookupError) -> Self {
+        Self::Command { detail: error.to_string(), hint: error.hint() }
+    }
+}

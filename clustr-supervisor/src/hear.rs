@@ -1,0 +1,131 @@
+//! What woke the loop, made into facts.
+//!
+//! Owns the meaning of every [`Wake`]. Never decides: facts go into the inbox, news to whoever watches. Called by the
+//! turn of the loop in `supervisor`.
+
+use clustr_core::{Command, EndReason, Event, Exit, Target, Ticket, WorkerId};
+use nix::sys::signal::Signal;
+
+use crate::news::Fact;
+use crate::reactor::Wake;
+use crate::signals::Word;
+use crate::supervisor::Supervisor;
+
+/// The ticket of wishes that nobody waits for: those that came as signals.
+const NOBODY: Ticket = Ticket(u64::MAX);
+
+/// The exit code of a worker whose real one was taken by somebody else.
+const UNKNOWN_CODE: i32 = 255;
+
+/// Bound: how many turns' worth of messages a worker that has ended may have left. More than its socket can hold; it
+/// only ends the talk of somebody who has inherited the worker's end.
+const LAST_TURNS_MAX: usize = 4096;
+
+impl Supervisor {
+    /// What a wake-up means.
+    pub(crate) fn translate(&mut self, wake: Wake) {
+        match wake {
+            Wake::Exit(worker) => self.hear_exit(worker),
+            Wake::Channel(worker) => self.hear_channel(worker),
+            Wake::Timer => {}
+            Wake::Signals => self.hear_signals(),
+            Wake::Output(id) => self.logs.readable(id, &mut self.reactor, self.now),
+            Wake::Writer => self.hear_writer(),
+            Wake::Control => {
+                self.sharing.make_room();
+                if let Some(control) = &mut self.control {
+                    control.accept(&mut self.reactor, self.now);
+                }
+            }
+            Wake::Client(client) => self.hear_client(client),
+            Wake::Listener(number) => self.sharing.notice(number),
+        }
+    }
+
+    /// A process may have ended: its last words first, then the fact.
+    fn hear_exit(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let exit = match worker.process.reap() {
+            Ok(Some(exit)) => exit,
+            Ok(None) => return,
+            // Somebody else has reaped it, in a program that embeds us, say: it ended, nobody knows how.
+            Err(_) => Exit::Code(UNKNOWN_CODE),
+        };
+        self.hear_last_words(id);
+        self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
+        self.inbox.push_back(Event::Exited(id, exit));
+    }
+
+    /// Everything that a worker said before it ended: no more than its socket could hold.
+    fn hear_last_words(&mut self, id: WorkerId) {
+        for _ in 0..LAST_TURNS_MAX {
+            if !self.hear_some(id) {
+                return;
+            }
+        }
+    }
+
+    fn hear_channel(&mut self, id: WorkerId) {
+        if self.hear_some(id) {
+            self.reactor.again(Wake::Channel(id));
+        }
+    }
+
+    /// Hears a turn's worth of what a worker says; says whether there may be more.
+    fn hear_some(&mut self, id: WorkerId) -> bool {
+        let ending = self.is_ending();
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let heard = self.sharing.hear(id, worker, &mut self.reactor, ending, self.now);
+        if let Some(endpoint) = heard.over {
+            self.reactor.deregister(&endpoint, worker.channel.watch);
+        }
+        self.inbox.extend(heard.events);
+        for fact in heard.facts {
+            self.tell(fact);
+        }
+        heard.more
+    }
+
+    fn hear_signals(&mut self) {
+        while let Ok(Some(word)) = self.signals.next() {
+            match word {
+                Word::Stop | Word::HungUp => self.inbox.push_back(Event::Interrupted),
+                Word::StopAtOnce => self.wish(Command::Stop(EndReason::AtOnce)),
+                Word::ScaleBy(by) => self.wish(Command::Scale(Target::By(by))),
+                Word::Child => self.reap_strangers(),
+                Word::NotYet(signal) => self.tell(not_yet(signal)),
+            }
+        }
+    }
+
+    fn wish(&mut self, command: Command) {
+        self.inbox.push_back(Event::Asked(NOBODY, command));
+    }
+
+    fn reap_strangers(&mut self) {
+        let pids = self.pids();
+        if let Some(strangers) = &self.strangers {
+            strangers.reap(&pids);
+        }
+    }
+
+    fn hear_writer(&mut self) {
+        if let Some(lines) = self.logs.resume(&mut self.reactor) {
+            self.tell(Fact::OutputLost { lines });
+        }
+    }
+}
+
+fn not_yet(signal: Signal) -> Fact {
+    let purpose = if signal == Signal::SIGHUP {
+        "reload"
+    } else if signal == Signal::SIGUSR1 {
+        "reopening logs"
+    } else {
+        "upgrade"
+    };
+    Fact::Warning {
+        detail: format!("{signal}: {purpose} is not in this version, nothing was done"),
+        hint: None,
+    }
+}

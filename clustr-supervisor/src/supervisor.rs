@@ -1,0 +1,304 @@
+//! The primary: owns everything, and turns.
+//!
+//! Owns the loop, and every descriptor through its parts. Never decides over a worker's life: facts go to
+//! [`clustr_core::App`], orders come back and are carried out in `execute`.
+//!
+//! ```text
+//! kernel ─ readiness ─ Reactor: Wake ─ translate ─ Event ─ App::handle ─ Actions ─ execute ─ system calls
+//!                                         ^                                          │ failures
+//!                                         └──────────────── inbox ───────────────────┘
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, Hasher};
+
+use clustr_core::{App, AppState, Event, SlotState, SlotView, Time, Verdict, WorkerId};
+use nix::sys::signal::Signal;
+use rustix::process::{Resource, Rlimit};
+
+use crate::clock;
+use crate::config::{Config, Output, Program, Share};
+use crate::control::{Control, OpenError};
+use crate::error::StartError;
+use crate::logs::{Format, Logs};
+use crate::news::{Fact, News};
+use crate::process::{Courtesy, Launcher, Strangers};
+use crate::reactor::{Reactor, Wake};
+use crate::sharing::node::NodeSharing;
+use crate::signals::Signals;
+use crate::worker::Worker;
+
+/// A primary, ready to run.
+#[derive(Debug)]
+pub struct Supervisor {
+    pub(crate) name: String,
+    pub(crate) program: Program,
+    pub(crate) output: Output,
+    pub(crate) stop_signal: Signal,
+    pub(crate) app: App,
+    pub(crate) reactor: Reactor,
+    pub(crate) launcher: Launcher,
+    pub(crate) courtesy: Courtesy,
+    pub(crate) logs: Logs,
+    pub(crate) sharing: NodeSharing,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) next_unique_id: u64,
+    pub(crate) spawn_error: (String, Option<String>),
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) inbox: VecDeque<Event>,
+    pub(crate) control: Option<Control>,
+    pub(crate) strangers: Option<Strangers>,
+    pub(crate) signals: Signals,
+    pub(crate) now: Time,
+    pub(crate) started_at: Time,
+}
+
+impl Supervisor {
+    /// Checks the configuration, finds the command, takes the control socket, and from here on hears signals in this
+    /// thread. Starts no worker yet.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        let nofile = raise_descriptor_limit();
+        let launcher = launcher(&config.program, nofile)?;
+        let signals = Signals::take().map_err(StartError::system("take over signals"))?;
+        let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
+        reactor.register_readable(&signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
+        let control = open_control(&config, &mut reactor)?;
+        let strangers = config.subreaper.then(Strangers::adopt).transpose();
+        let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
+        let format = Format::new(&config.name, config.output, config.news, config.colour);
+        let now = clock::now();
+        Ok(Self {
+            logs: Logs::new(format, waker).map_err(StartError::system("start the writer thread"))?,
+            strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
+            app: App::new(config.policy, seed(now)),
+            sharing: NodeSharing::new(config.share, config.balance, config.inherited, config.ready),
+            name: config.name,
+            program: config.program,
+            output: config.output,
+            stop_signal: config.stop_signal,
+            launcher,
+            courtesy: Courtesy::new(config.share == Share::Handoff),
+            reactor,
+            control,
+            signals,
+            workers: BTreeMap::new(),
+            next_unique_id: 1,
+            spawn_error: (String::new(), None),
+            verdict: None,
+            inbox: VecDeque::new(),
+            now,
+            started_at: now,
+        })
+    }
+
+    /// Runs the app until it has ended.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait for events; every worker is killed then.
+    pub fn run(mut self) -> Result<Verdict, StartError> {
+        self.announce_control();
+        let actions = self.app.start(self.now);
+        self.execute(actions);
+        self.pump();
+        let mut woken = Vec::new();
+        let result = loop {
+            self.flush();
+            if let Some(verdict) = self.verdict {
+                break Ok(verdict);
+            }
+            if let Err(error) = self.turn(&mut woken) {
+                break Err(error);
+            }
+        };
+        self.clean_up();
+        result
+    }
+
+    /// One turn of the loop: sleep, look at what happened in order, do what is due.
+    fn turn(&mut self, woken: &mut Vec<Wake>) -> Result<(), StartError> {
+        self.reactor.wait(self.deadline(), woken).map_err(StartError::system("wait for events"))?;
+        self.now = clock::now();
+        for wake in woken.drain(..) {
+            self.translate(wake);
+            self.pump();
+        }
+        self.logs.handle_timeout(&mut self.reactor, self.now);
+        self.sharing.handle_timeout(&mut self.reactor, self.now);
+        if let Some(control) = &mut self.control {
+            control.handle_timeout(&mut self.reactor, self.now);
+        }
+        let actions = self.app.handle_timeout(self.now);
+        self.execute(actions);
+        self.pump();
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Last in a turn: clients go to workers of whom everything is known that has happened.
+    fn hand_over(&mut self) {
+        let lost = self.sharing.hand_over(&mut self.workers, &mut self.reactor, self.now);
+        self.tell_lost(lost);
+    }
+
+    fn tell_lost(&mut self, count: u64) {
+        if count > 0 {
+            let detail =
+                format!("connections closed without an answer, no worker was left for them: {count}");
+            self.tell(Fact::Warning { detail, hint: None });
+        }
+    }
+
+    /// When something is due, whoever waits for it.
+    fn deadline(&self) -> Option<Time> {
+        let core = self.app.deadline().map(|due| due.at);
+        let control = self.control.as_ref().and_then(Control::deadline);
+        let sharing = self.sharing.deadline(self.now);
+        [core, control, self.logs.deadline(), sharing].into_iter().flatten().min()
+    }
+
+    /// Gives the core its facts, until there are none: carrying out an order may bring new ones.
+    fn pump(&mut self) {
+        while let Some(event) = self.inbox.pop_front() {
+            let actions = self.app.handle(event, self.now);
+            self.execute(actions);
+            if let Event::Exited(worker, _) = event {
+                self.forget(worker);
+            }
+        }
+    }
+
+    /// A worker has ended and the core knows it: nothing of it stays but its listeners.
+    fn forget(&mut self, id: WorkerId) {
+        let comes_back = !self.is_ending() && self.app.slot(id.slot).is_some_and(is_hopeful);
+        let Some(mut worker) = self.workers.remove(&id) else { return };
+        if let Some(endpoint) = &worker.channel.endpoint {
+            self.reactor.deregister(endpoint, worker.channel.watch);
+        }
+        self.reactor.deregister(&worker.process, worker.exit_watch);
+        self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
+        drop(worker);
+        self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
+        let pids = self.pids();
+        if let Some(strangers) = &self.strangers {
+            strangers.kill_left_by(&self.name, id, &pids);
+        }
+    }
+
+    /// The processes that are workers.
+    pub(crate) fn pids(&self) -> BTreeSet<u32> {
+        self.workers.values().map(|worker| worker.process.id()).collect()
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.app.view().state, AppState::Stopping | AppState::Ended)
+    }
+
+    /// Tells everybody who watches.
+    pub(crate) fn tell(&mut self, fact: Fact) {
+        let quiet = matches!(fact, Fact::Message { .. });
+        let news = News { at_unix_ms: clock::unix_ms(), app: self.name.clone(), fact };
+        if !quiet {
+            self.logs.news(&news);
+        }
+        if let Some(control) = &mut self.control {
+            control.publish(&news);
+        }
+    }
+
+    fn announce_control(&mut self) {
+        if let Some(control) = &self.control {
+            let path = control.path().display().to_string();
+            self.tell(Fact::Control { path });
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.flush(&mut self.reactor);
+        }
+    }
+
+    /// Leaves nothing behind: no process, no socket file, no unwritten line (but for a reader that has stopped).
+    fn clean_up(mut self) {
+        for worker in self.workers.values() {
+            worker.process.kill_tree();
+        }
+        let lost = self.sharing.abandon();
+        self.tell_lost(lost);
+        if let Some(strangers) = &self.strangers {
+            strangers.end_all();
+        }
+        if let Some(control) = self.control.take() {
+            control.close(&mut self.reactor);
+        }
+        self.logs.close();
+    }
+}
+
+/// Whether somebody is in the slot, or will be without anybody asking.
+fn is_hopeful(slot: SlotView) -> bool {
+    match slot.state {
+        SlotState::Starting
+        | SlotState::Ready
+        | SlotState::Draining
+        | SlotState::Stopping
+        | SlotState::Resting => slot.wanted,
+        SlotState::Vacant | SlotState::GaveUp | SlotState::Done => false,
+    }
+}
+
+/// Where a worker's start would find the program now.
+pub(crate) fn find_program(program: &Program) -> Result<std::path::PathBuf, StartError> {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    Ok(launcher(program, (limit, limit))?.program_path()?)
+}
+
+fn launcher(program: &Program, nofile: (u64, u64)) -> Result<Launcher, StartError> {
+    if program.command.is_empty() {
+        return Err(StartError::NoCommand);
+    }
+    if let Some(path) = &program.cwd {
+        let source = match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => None,
+            Ok(_) => Some(std::io::Error::from(std::io::ErrorKind::NotADirectory)),
+            Err(error) => Some(error),
+        };
+        if let Some(source) = source {
+            return Err(StartError::WorkingDirectory { path: path.clone(), source });
+        }
+    }
+    Ok(Launcher::new(program, std::env::vars_os(), nofile)?)
+}
+
+fn open_control(config: &Config, reactor: &mut Reactor) -> Result<Option<Control>, StartError> {
+    let Some(path) = &config.control else { return Ok(None) };
+    let opened = Control::open(path, reactor).map_err(|error| match error {
+        OpenError::Held(pid) => StartError::NameTaken { name: config.name.clone(), pid, path: path.clone() },
+        OpenError::InTheWay => {
+            let source =
+                std::io::Error::new(std::io::ErrorKind::AlreadyExists, "there is a file that is no socket");
+            StartError::Control { path: path.clone(), source }
+        }
+        OpenError::Io(source) => StartError::Control { path: path.clone(), source },
+    });
+    opened.map(Some)
+}
+
+/// Raises our own limit as far as it goes; returns what it was, which is what workers get: getrlimit(2).
+fn raise_descriptor_limit() -> (u64, u64) {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    // With the old limit, clustr works as well, for fewer workers.
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    (before.current.unwrap_or(u64::MAX), before.maximum.unwrap_or(u64::MAX))
+}
+
+/// Jitter wants to differ between primaries, no more: the hasher's keys are random enough.
+fn seed(now: Time) -> u64 {
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_u64(now.as_nanos());
+    hasher.finish()
+}

@@ -1,0 +1,253 @@
+//! Every `unsafe` of this crate: the vfork-style spawn, two questions about signals that no safe wrapper asks, and the
+//! scheduling policy of a thread.
+//!
+//! Owns the few calls that cannot be made through `nix` or `rustix`. Never allocates between clone and exec.
+//! Called by `process` and `signals` only.
+//!
+//! The spawn is what glibc's `posix_spawn` does (clone(2) with `CLONE_VM | CLONE_VFORK`), with what it lacks: the
+//! pidfd from the clone itself, `close_range`, a restored descriptor limit, and the failed step's name and errno,
+//! which the child simply writes into our memory, for it shares it until its exec.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// The stack that a child uses until its exec: its deepest call is execve(2) itself.
+const STACK_BYTES: usize = 64 * 1024;
+
+/// The highest signal number of Linux, real-time signals included: signal(7).
+const SIGNAL_MAX: c_int = 64;
+
+/// The size of the kernel's signal set: rt_sigaction(2).
+const SIGSET_BYTES: usize = 8;
+
+/// Everything a child needs, made before it exists.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    /// The program's path.
+    pub(crate) path: &'a CStr,
+    /// Arguments, the program's own name first.
+    pub(crate) argv: &'a [CString],
+    /// The whole environment, `NAME=value`.
+    pub(crate) envp: &'a [&'a CStr],
+    /// Where to go before the exec.
+    pub(crate) cwd: Option<&'a CStr>,
+    /// What the child has as descriptor 0, 1, 2, …; nothing else stays open.
+    pub(crate) fds: &'a [BorrowedFd<'a>],
+    /// The soft and hard limit of descriptors.
+    pub(crate) nofile: (u64, u64),
+}
+
+/// The step that failed in the child, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildFault {
+    /// Which step.
+    pub(crate) step: Step,
+    /// The errno.
+    pub(crate) errno: c_int,
+}
+
+/// The steps of a child before it is the program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    ProcessGroup,
+    Descriptors,
+    WorkingDirectory,
+    Exec,
+}
+
+/// Why there is no child.
+#[derive(Debug)]
+pub(crate) enum SpawnFault {
+    /// clone(2) failed.
+    Clone(io::Error),
+    /// A step in the child failed; the child is a zombie that the caller reaps through the pidfd.
+    Child(OwnedFd, ChildFault),
+}
+
+/// What the child's function sees: raw pointers into memory that the parent keeps alive.
+struct Stage {
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    cwd: *const c_char,
+    fds: *const c_int,
+    fds_len: c_int,
+    nofile: libc::rlimit,
+    fault: Option<ChildFault>,
+}
+
+/// Starts a child; returns its pid and pidfd once it has become the program.
+///
+/// Every descriptor in `fds` must have a number of at least `fds.len()`, so that placing one never overwrites
+/// another that is still to be placed: [`crate::process::spawn`] sees to that.
+pub(crate) fn spawn(prepared: &Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault> {
+    let argv: Vec<*const c_char> = pointers(prepared.argv.iter().map(CString::as_c_str));
+    let envp: Vec<*const c_char> = pointers(prepared.envp.iter().copied());
+    let fds: Vec<c_int> = prepared.fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut stage = Stage {
+        path: prepared.path.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        cwd: prepared.cwd.map_or(ptr::null(), CStr::as_ptr),
+        fds: fds.as_ptr(),
+        fds_len: c_int::try_from(fds.len()).unwrap_or(0),
+        nofile: libc::rlimit { rlim_cur: prepared.nofile.0, rlim_max: prepared.nofile.1 },
+        fault: None,
+    };
+    let (pid, pidfd) = with_signals_blocked(|| clone_and_wait(&mut stage)).map_err(SpawnFault::Clone)?;
+    match stage.fault {
+        Some(fault) => Err(SpawnFault::Child(pidfd, fault)),
+        None => Ok((pid, pidfd)),
+    }
+}
+
+/// A null-terminated array of C strings.
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
+}
+
+/// Runs the child on a stack of its own; returns when it has called exec or ended.
+fn clone_and_wait(stage: &mut Stage) -> io::Result<(u32, OwnedFd)> {
+    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
+    let top: *mut c_void = stack.as_mut_ptr_range().end.cast();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: c_int = -1;
+    let argument: *mut c_void = ptr::from_mut(stage).cast();
+    // SAFETY: the stack is ours, aligned to 16 and outlives the call, because CLONE_VFORK returns only when the
+    // child has left it by exec or _exit; `stage` likewise; `child` calls async-signal-safe functions only.
+    let pid = unsafe { libc::clone(child, top, flags, argument, ptr::from_mut(&mut pidfd)) };
+    let pid = u32::try_from(pid).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the clone succeeded, so the kernel has just made this descriptor for us (CLONE_PIDFD).
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((pid, pidfd))
+}
+
+/// The child shares our memory until its exec, so no signal handler of ours may run in it.
+fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
+    let before = set_mask(&full_mask());
+    let result = act();
+    set_mask(&before);
+    result
+}
+
+fn full_mask() -> libc::sigset_t {
+    let mut set = empty_mask();
+    // SAFETY: `set` is a valid signal set that we own.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set
+}
+
+fn empty_mask() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigemptyset(3) initialises the whole set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: it was initialised by the line above.
+    unsafe { set.assume_init() }
+}
+
+/// Sets this thread's signal mask and returns the one before.
+fn set_mask(mask: &libc::sigset_t) -> libc::sigset_t {
+    let mut before = empty_mask();
+    // SAFETY: both sets are valid for the call; SIG_SETMASK with valid pointers cannot fail.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, &raw mut before) };
+    before
+}
+
+/// The new process, until it is the program. Ends by exec, or by `_exit` with the fault written down.
+extern "C" fn child(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the `Stage` of `spawn`, which waits (CLONE_VFORK) and does not touch it meanwhile.
+    let stage = unsafe { &mut *argument.cast::<Stage>() };
+    let step = become_program(stage);
+    stage.fault = Some(ChildFault { step, errno: errno() });
+    127
+}
+
+/// Walks through the steps; returns only at the first one that fails.
+fn become_program(stage: &Stage) -> Step {
+    // SAFETY: setpgid(2) takes numbers only.
+    if unsafe { libc::setpgid(0, 0) } != 0 {
+        return Step::ProcessGroup;
+    }
+    default_dispositions();
+    if !place_descriptors(stage) {
+        return Step::Descriptors;
+    }
+    // SAFETY: the limit is a valid value; the call copies it. A failure leaves the raised limit, which is no fault.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const stage.nofile) };
+    // SAFETY: `cwd` is null or a C string that the parent keeps alive.
+    if !stage.cwd.is_null() && unsafe { libc::chdir(stage.cwd) } != 0 {
+        return Step::WorkingDirectory;
+    }
+    set_mask(&empty_mask());
+    // SAFETY: path, argv and envp are null-terminated and kept alive by the parent.
+    unsafe { libc::execve(stage.path, stage.argv, stage.envp) };
+    Step::Exec
+}
+
+/// Ignored signals stay ignored across exec(2), so every disposition is put back. Asked of the kernel, because the C
+/// library keeps its own two signals from us, which a parent may have left ignored all the same.
+fn default_dispositions() {
+    // The kernel's `struct sigaction` is shorter than this on every architecture, and all zero means SIG_DFL.
+    let default = [0u64; 8];
+    for signal in 1..=SIGNAL_MAX {
+        // SAFETY: `default` is a valid action; for SIGKILL and SIGSTOP the call fails harmlessly. CLONE_VM without
+        // CLONE_SIGHAND: the parent's dispositions are not touched.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, 0usize, SIGSET_BYTES) };
+    }
+}
+
+/// Puts descriptors at 0, 1, 2, … and closes everything above them.
+fn place_descriptors(stage: &Stage) -> bool {
+    for target in 0..stage.fds_len {
+        // SAFETY: `fds` has `fds_len` entries.
+        let place = unsafe { stage.fds.add(usize::try_from(target).unwrap_or(0)) };
+        // SAFETY: the entry is inside the array, which the parent keeps alive.
+        let source = unsafe { *place };
+        // SAFETY: dup2(2) takes numbers only; it clears close-on-exec on the target.
+        if unsafe { libc::dup2(source, target) } < 0 {
+            return false;
+        }
+    }
+    let first = libc::c_uint::try_from(stage.fds_len).unwrap_or(0);
+    // SAFETY: close_range(2) takes numbers only; the child has a descriptor table of its own (no CLONE_FILES). Where
+    // it is missing (before Linux 5.9), close-on-exec still closes all that is ours.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    true
+}
+
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// Whether this process was started with the signal ignored, as nohup(1) does with SIGHUP.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action only asks; `action` is large enough for the answer.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all-zero is a valid `sigaction` value, and the kernel has filled it in where the call succeeded.
+    let action = unsafe { action.assume_init() };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Gives a signal its default disposition: an ignored SIGCHLD would make exits unknowable (wait(2)).
+pub(crate) fn set_default(signal: c_int) {
+    // SAFETY: SIG_DFL is a valid disposition for every catchable signal.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Whether this thread has the policy that every thread has by default: sched_getscheduler(2).
+pub(crate) fn is_ordinarily_scheduled() -> bool {
+    // SAFETY: the call takes a number only, 0 for the calling thread.
+    unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+}
+
+/// Gives this thread `SCHED_BATCH`, or the ordinary policy; says whether the kernel did so: sched_setscheduler(2).
+pub(crate) fn schedule_as_batch(batch: bool) -> bool {
+    let policy = if batch { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    // The kernel's `struct sched_param`: a priority, which these policies do not have.
+    let priority: c_int = 0;
+    // SAFETY: the pointer is to a value that outlives the call, which copies it.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) == 0 }
+}

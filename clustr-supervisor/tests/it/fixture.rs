@@ -1,0 +1,130 @@
+//! A primary in a thread, and a worker that is this very test program, started again.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clustr_core::{Policy, Verdict};
+use clustr_net::node::Worker;
+use clustr_supervisor::config::{Config, NewsFormat, Output, Program};
+use clustr_supervisor::{StartError, Supervisor};
+
+/// At least ten times what anything here takes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+const WORKER: &str = "CLUSTR_TEST_WORKER";
+
+/// A running primary; stopped when it goes out of scope.
+pub(crate) struct Primary {
+    socket: PathBuf,
+    thread: Option<JoinHandle<Result<Verdict, StartError>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Primary {
+    /// Starts a primary named `app` with so many workers, and waits until it runs.
+    pub(crate) fn start(workers: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("app.sock");
+        let config = config(workers, socket.clone());
+        let thread = std::thread::spawn(move || Supervisor::new(config)?.run());
+        let primary = Self { socket, thread: Some(thread), _folder: folder };
+        primary.wait_until_running();
+        primary
+    }
+
+    /// A new connection to the control socket.
+    pub(crate) fn connect(&self) -> Client {
+        let started = Instant::now();
+        loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => return Client::new(stream),
+                Err(error) => assert!(started.elapsed() < DEADLINE, "no control socket: {error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait_until_running(&self) {
+        let mut client = self.connect();
+        let started = Instant::now();
+        loop {
+            client.send(r#"{"id":0,"cmd":"status"}"#);
+            if client.receive().contains(r#""state":"running""#) {
+                return;
+            }
+            assert!(started.elapsed() < DEADLINE, "the primary does not come up");
+        }
+    }
+
+    /// How the primary ended.
+    pub(crate) fn wait(mut self) -> Verdict {
+        self.thread.take().unwrap().join().unwrap().unwrap()
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if let Ok(mut stream) = UnixStream::connect(&self.socket) {
+            let _ = stream.write_all(b"{\"id\":1,\"cmd\":\"stop\",\"now\":true}\n");
+        }
+        let _ = thread.join();
+    }
+}
+
+fn config(workers: u32, socket: PathBuf) -> Config {
+    let own = std::env::current_exe().unwrap();
+    let command = [own.as_os_str(), "--exact".as_ref(), "fixture::worker".as_ref()].map(Into::into).to_vec();
+    let program = Program { command, env: vec![(WORKER.into(), "1".into())], cwd: None };
+    let mut config = Config::new("app", program, Policy::builder(workers).build().unwrap());
+    config.control = Some(socket);
+    config.output = Output::None;
+    config.news = NewsFormat::Json;
+    config.subreaper = false;
+    config
+}
+
+/// A client of the control socket.
+pub(crate) struct Client {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    fn new(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, lines }
+    }
+
+    pub(crate) fn send(&mut self, line: &str) {
+        self.stream.write_all(line.as_bytes()).unwrap();
+        self.stream.write_all(b"\n").unwrap();
+    }
+
+    /// Says, or hears, nothing more.
+    pub(crate) fn shut(&mut self, how: Shutdown) {
+        self.stream.shutdown(how).unwrap();
+    }
+
+    pub(crate) fn receive(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a reply within the deadline");
+        line.trim_end().to_owned()
+    }
+}
+
+/// Not a test of anything: what a worker runs. Listens on a port that all share, and leaves when it is told.
+#[test]
+fn worker() {
+    if std::env::var_os(WORKER).is_none() {
+        return;
+    }
+    let mut worker = Worker::from_env().unwrap().unwrap();
+    let _listener = worker.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    worker.wait_disconnect().unwrap();
+}

@@ -1,0 +1,7 @@
+//! The process ring: a real primary in this process, real workers beside it.
+#![allow(clippy::disallowed_methods, reason = "tests have deadlines of their own")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod clients;
+mod fixture;
+mod transcripts;
