@@ -1,0 +1,130 @@
+//! The load generator on servers that misbehave on purpose, one for each counter.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
+use rustix::net::sockopt;
+
+use super::*;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+const KEPT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// A server that treats every connection like this, until the test program ends.
+fn server(treat: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().flatten().for_each(treat));
+    address
+}
+
+fn read_request(stream: &mut TcpStream) -> bool {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => request.push(byte[0]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn ten(target: SocketAddr) -> Plan {
+    Plan { clients: 3, requests_max: 10, request_timeout: Duration::from_millis(300), ..Plan::short(target) }
+}
+
+#[test]
+fn complete_answers_are_successes_and_their_texts_are_told_apart() {
+    let address = server(|mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(ANSWER);
+    });
+    let tally = run(&ten(address)).unwrap();
+    assert_eq!((tally.issued, tally.success, tally.failed()), (10, 10, 0), "{tally}");
+    assert_eq!(tally.answers["hello"], 10);
+    assert_eq!(tally.latency.total(), 10);
+}
+
+#[test]
+fn a_kept_connection_carries_many_requests() {
+    let address = server(|mut stream| {
+        while read_request(&mut stream) {
+            let _ = stream.write_all(KEPT);
+        }
+    });
+    let plan = Plan { clients: 1, requests_max: 100, ..Plan::keep_alive(address) };
+    let tally = run(&plan).unwrap();
+    assert_eq!((tally.issued, tally.success), (100, 100), "{tally}");
+}
+
+#[test]
+fn nobody_listening_is_refused() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tally = run(&ten(address)).unwrap();
+    assert_eq!((tally.issued, tally.refused), (10, 10), "{tally}");
+}
+
+#[test]
+fn a_reset_is_a_reset_and_its_port_is_known() {
+    let (told, ports) = std::sync::mpsc::channel();
+    let address = server(move |mut stream| {
+        told.send(stream.peer_addr().unwrap().port()).unwrap();
+        read_request(&mut stream);
+        sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    });
+    let tally = run(&ten(address)).unwrap();
+    assert_eq!((tally.issued, tally.reset), (10, 10), "{tally}");
+    let mut failed: Vec<u16> = tally.failures.iter().map(|failure| failure.port).collect();
+    let mut accepted: Vec<u16> = ports.try_iter().collect();
+    failed.sort_unstable();
+    accepted.sort_unstable();
+    assert_eq!(failed, accepted);
+}
+
+#[test]
+fn half_an_answer_is_truncated_and_so_is_none() {
+    for length in [0, 10, ANSWER.len() - 1] {
+        let address = server(move |mut stream| {
+            read_request(&mut stream);
+            let _ = stream.write_all(&ANSWER[..length]);
+            let _ = stream.shutdown(Shutdown::Both);
+        });
+        let tally = run(&ten(address)).unwrap();
+        assert_eq!((tally.issued, tally.truncated), (10, 10), "{length}: {tally}");
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_timed_out() {
+    let address = server(|mut stream| {
+        let _silent = std::thread::spawn(move || while read_request(&mut stream) {});
+    });
+    let tally = run(&ten(address)).unwrap();
+    assert_eq!((tally.issued, tally.timed_out), (10, 10), "{tally}");
+}
+
+#[test]
+fn a_paced_load_keeps_its_pace() {
+    let address = server(|mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(ANSWER);
+    });
+    let pace = Pace::PerSecond(200.0);
+    let plan = Plan { clients: 16, pace, duration_max: Duration::from_secs(1), ..Plan::short(address) };
+    let tally = run(&plan).unwrap();
+    assert!((100..=205).contains(&tally.issued), "{tally}");
+    assert_eq!(tally.success, tally.issued, "{tally}");
+}
+
+#[test]
+fn a_load_that_is_stopped_has_counted_everything_it_began() {
+    let address = server(|mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(ANSWER);
+    });
+    let running = start(&Plan { threads: 2, ..Plan::short(address) }).unwrap();
+    crate::wait::until_true("50 answers", Duration::from_secs(20), || running.succeeded() >= 50).unwrap();
+    let tally = running.stop().unwrap();
+    assert_eq!(tally.issued, tally.success + tally.failed(), "{tally}");
+}

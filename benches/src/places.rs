@@ -1,0 +1,58 @@
+//! Where the programs are that are measured.
+//!
+//! Owns finding them next to the running one, and building them if they are not there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The programs that are measured, all of one profile.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The folder of built programs.
+    pub folder: PathBuf,
+    /// `clustr` itself.
+    pub clustr: PathBuf,
+    /// The trivial worker.
+    pub trivial: PathBuf,
+}
+
+impl Places {
+    /// Finds them beside the running program, or builds them.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be built.
+    pub fn find() -> Result<Self, String> {
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let folder = own.parent().ok_or("no folder")?.to_path_buf();
+        let places = Self { clustr: folder.join("clustr"), trivial: folder.join("trivial"), folder };
+        if !places.clustr.exists() || !places.trivial.exists() {
+            build()?;
+        }
+        Ok(places)
+    }
+
+    /// Where reports are kept: `bench` in the target folder.
+    #[must_use]
+    pub fn reports(&self) -> PathBuf {
+        self.folder.parent().unwrap_or(&self.folder).join("bench")
+    }
+
+    /// A file of `benches/peers`.
+    #[must_use]
+    pub fn peer(file: &str) -> String {
+        format!("{}/peers/{file}", env!("CARGO_MANIFEST_DIR"))
+    }
+}
+
+fn build() -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--package", "clustr-cli", "--package", "clustr-benches"]);
+    command.args(["--bin", "clustr", "--bin", "trivial"]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command.status().map_err(|error| format!("cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err("clustr could not be built".into()) }
+}
