@@ -1,0 +1,187 @@
+//! The command line, as clap sees it.
+//!
+//! Owns the words: commands, options, their help and their limits. Never does anything with them. A value that makes
+//! no sense does not leave this module (`values`); what this version does not have is known by name (`absent`).
+
+pub(crate) mod absent;
+mod examples;
+mod faults;
+pub(crate) mod run;
+pub(crate) mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::failure::Failure;
+pub(crate) use run::RunOptions;
+use values::{ScaleTarget, Workers};
+
+/// Run any network server as a cluster of worker processes that share its ports.
+#[derive(Debug, Parser)]
+#[command(
+    name = "clustr",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    help_template = examples::TEMPLATE,
+    before_help = examples::FIRST,
+    after_help = examples::AFTER,
+    after_long_help = examples::after_long(),
+    subcommand_value_name = "COMMAND",
+    disable_help_subcommand = true,
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program as N workers, in the foreground, until Ctrl-C
+    #[command(override_usage = "clustr run [OPTIONS] -- COMMAND [ARG]...", after_help = examples::RUN,
+        after_long_help = examples::run_long())]
+    Run(RunArgs),
+    /// Show the workers: state, pid, uptime, restarts, CPU, memory
+    #[command(after_help = examples::STATUS)]
+    Status(ReadArgs),
+    /// Follow what happens: starts, exits, restarts
+    #[command(after_help = examples::EVENTS)]
+    Events(ReadArgs),
+    /// Change the number of workers, and wait until it is so
+    #[command(after_help = examples::SCALE)]
+    Scale(ScaleArgs),
+    /// Stop the app, and wait until nothing runs any more
+    #[command(after_help = examples::STOP)]
+    Stop(StopArgs),
+    /// List every primary of this user
+    List(ListArgs),
+    /// Say what `run` would do, without doing it
+    #[command(override_usage = "clustr check [RUN OPTIONS] -- COMMAND [ARG]...", after_help = examples::CHECK)]
+    Check(CheckArgs),
+    /// Show a cluster at work: a server, a load on it, and workers that may be killed
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
+    /// Print completions for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions { shell: Shell },
+    /// Print the version
+    Version {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The demo's server: one worker of it.
+    #[command(hide = true)]
+    DemoWorker {
+        #[arg(long)]
+        port: u16,
+    },
+    #[command(flatten)]
+    Absent(absent::AbsentCommand),
+}
+
+/// Which primary is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// The primary of this name; may be left out while only one runs
+    #[arg(long, value_parser = values::name, help_heading = "Which primary")]
+    pub(crate) name: Option<String>,
+    /// The primary at this control socket
+    #[arg(long, value_name = "PATH", conflicts_with = "name", help_heading = "Which primary")]
+    pub(crate) control: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    /// A configuration file: not in this version
+    #[arg(hide = true)]
+    pub(crate) file: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReadArgs {
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScaleArgs {
+    /// So many workers, or so many more or fewer
+    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, value_parser = values::scale_target)]
+    pub(crate) target: ScaleTarget,
+    /// Wait at most so long (exit code 124)
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StopArgs {
+    /// Kill the workers instead of letting them finish
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Wait at most so long (exit code 124)
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// How many workers
+    #[arg(short = 'n', long, value_name = "N|auto", default_value = "4", value_parser = values::workers)]
+    pub(crate) workers: Workers,
+    /// On which port; the next free one if it is taken
+    #[arg(long, default_value_t = 3001, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// Kill a worker every 2 seconds
+    #[arg(long)]
+    pub(crate) kill: bool,
+    /// End by itself after so long
+    #[arg(long, value_name = "TIME", value_parser = values::some_span)]
+    pub(crate) duration: Option<Duration>,
+}
+
+/// The words of this process.
+///
+/// # Errors
+/// They make no sense, or ask for help: both are a [`Failure`] with its own text and exit code.
+pub(crate) fn parse() -> Result<Cli, Failure> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    Cli::try_parse_from(&words).map_err(|error| faults::explain(error, &words))
+}
+
+/// The whole definition, for completions.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,105 @@
+//! The words around the help: what to type first, what to type next, and what is not there yet.
+//!
+//! Owns texts only. The golden help tests show them in place.
+
+use std::fmt::Write as _;
+
+use super::absent;
+use crate::exit_code;
+
+/// What it is, what to type first, then everything else.
+pub(super) const TEMPLATE: &str = "\
+{about-with-newline}
+{before-help}{usage-heading} {usage}
+
+{all-args}{after-help}";
+
+pub(super) const FIRST: &str = "\
+Start here:
+  clustr run -- node app.js       every CPU busy, one port, dead workers replaced
+  clustr demo --kill              see it at work, with nothing else installed
+";
+
+pub(super) const AFTER: &str = "\
+Examples:
+  clustr run -n 4 -- node app.js  four workers; the program's own listen() is shared
+  clustr status                   what runs (--json for scripts)
+  clustr scale +2                 two workers more
+  clustr stop                     finish what is open, then end
+
+`clustr COMMAND --help` explains a command; `clustr --help` lists exit codes too.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  clustr run -- node app.js
+  clustr run -n 4 --name shop --env PORT=3001 -- node server.js
+  clustr run --restart transient --stop-timeout 30s -- node worker.js
+
+TIME is 500ms, 10s, 2m. Ctrl-C stops gracefully: what is open is finished, exit code 0.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  clustr status
+  clustr status --json | jq '.apps[0].workers[].pid'";
+
+pub(super) const EVENTS: &str = "\
+Examples:
+  clustr events
+  clustr events --json | jq 'select(.news == \"exited\")'";
+
+pub(super) const SCALE: &str = "\
+Examples:
+  clustr scale 8
+  clustr scale +2
+  clustr scale -1";
+
+pub(super) const STOP: &str = "\
+Examples:
+  clustr stop
+  clustr stop --name shop --timeout 1m";
+
+pub(super) const CHECK: &str = "\
+It takes the options of `run`, finds the command, counts the workers, and prints what it found.
+
+Example:
+  clustr check -n 4 --env-file .env -- node app.js";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  clustr demo                     watch; kill -9 a worker in another terminal
+  clustr demo --kill              let the demo do it
+  clustr demo --kill --duration 10s
+
+Exit code 0: no request was refused or timed out.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  clustr completions bash > ~/.local/share/bash-completion/completions/clustr
+  clustr completions zsh > ~/.zfunc/_clustr
+  clustr completions fish > ~/.config/fish/completions/clustr.fish";
+
+/// The end of `clustr --help`.
+pub(super) fn after_long() -> String {
+    let mut text = format!("{AFTER}\n\nExit codes:\n");
+    for (code, meaning) in exit_code::MEANINGS {
+        let _ = writeln!(text, "  {code:<4}{meaning}");
+    }
+    text.push_str("\nEnvironment:\n");
+    text.push_str("  WEB_CONCURRENCY            the number of workers where -n is not given\n");
+    text.push_str("  CLUSTR_RUNTIME_DIR         the folder of control sockets\n");
+    text.push_str(
+        "  NODE_CLUSTER_SCHED_POLICY  as node means it: rr is --share handoff, none is --share shared\n",
+    );
+    text.push_str("  NO_COLOR                   no colours\n");
+    let commands: Vec<&str> = absent::COMMANDS.iter().map(|(name, _)| *name).collect();
+    let _ = write!(text, "\nNot in this version: {}, configuration files.", commands.join(", "));
+    text
+}
+
+/// The end of `clustr run --help`.
+pub(super) fn run_long() -> String {
+    let options: Vec<String> = absent::OPTIONS.iter().map(|option| format!("--{}", option.long)).collect();
+    let values = "--share per-worker, --balance hash|random|cpu, --delivery fds|channel|intercept, \
+                  --ready notify|http:PATH|tcp:PORT|exec:CMD|delay:TIME, --log journal|file:PATH";
+    format!("{RUN}\n\nNot in this version: {}, {values}, configuration files.", options.join(", "))
+}

@@ -1,0 +1,186 @@
+//! The options of `run` and `check`.
+//!
+//! Owns their names, their defaults in words, and what their values mean. What they amount to is made in
+//! `commands::run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clustr_core::{Intensity, RestartMode, StopOrder};
+use clustr_supervisor::Signal;
+use clustr_supervisor::config::{Balance, NewsFormat, Output, ReadyWhen, Share};
+
+use super::absent::Absent;
+use super::values::{self, Choice, Variable, Workers};
+
+/// How a socket reaches a worker.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Delivery {
+    /// What fits the program: node's channel.
+    #[default]
+    Auto,
+    /// Node's channel.
+    Node,
+}
+
+const SHARE: Choice<Share> = Choice {
+    now: &[("auto", Share::Auto), ("shared", Share::Shared), ("handoff", Share::Handoff)],
+    also: &[],
+    later: &[("per-worker", "--share shared, where a dead worker's connections wait for the others too")],
+};
+
+const BALANCE: Choice<Balance> = Choice {
+    now: &[
+        ("round-robin", Balance::RoundRobin),
+        ("least-busy", Balance::LeastBusy),
+        ("sticky", Balance::Sticky),
+    ],
+    also: &[],
+    later: &[
+        ("hash", "--balance sticky, by the client's address"),
+        ("random", "--balance round-robin"),
+        ("cpu", "--balance least-busy"),
+    ],
+};
+
+const DELIVERY: Choice<Delivery> = Choice {
+    now: &[("auto", Delivery::Auto), ("node", Delivery::Node)],
+    also: &[],
+    later: &[
+        ("fds", "run a program that speaks node's channel: clustr run -- node app.js"),
+        ("channel", "run a program that speaks node's channel: clustr run -- node app.js"),
+        ("intercept", "run a program that speaks node's channel: clustr run -- node app.js"),
+    ],
+};
+
+const RESTART: Choice<RestartMode> = Choice {
+    now: &[
+        ("permanent", RestartMode::Permanent),
+        ("transient", RestartMode::Transient),
+        ("temporary", RestartMode::Temporary),
+    ],
+    also: &[
+        ("always", RestartMode::Permanent),
+        ("on-failure", RestartMode::Transient),
+        ("never", RestartMode::Temporary),
+    ],
+    later: &[],
+};
+
+const READY: Choice<ReadyWhen> = Choice {
+    now: &[("auto", ReadyWhen::Auto), ("listen", ReadyWhen::Listen), ("message", ReadyWhen::Message)],
+    also: &[],
+    later: &[
+        ("notify", "--ready message, and process.send('ready') in the program"),
+        ("http:", "--ready listen, or --ready message with process.send('ready') in the program"),
+        ("tcp:", "--ready listen"),
+        ("exec:", "--ready message, and process.send('ready') in the program"),
+        ("delay:", "--ready auto with --ready-timeout"),
+    ],
+};
+
+const STOP_ORDER: Choice<StopOrder> = Choice {
+    now: &[("drain", StopOrder::DrainFirst), ("signal", StopOrder::SignalFirst)],
+    also: &[],
+    later: &[],
+};
+
+const LOG: Choice<Output> = Choice {
+    now: &[
+        ("prefix", Output::Prefix),
+        ("json", Output::Json),
+        ("inherit", Output::Inherit),
+        ("none", Output::None),
+    ],
+    also: &[],
+    later: &[
+        ("journal", "--log inherit under systemd: the journal takes it from there"),
+        ("file:", "--log inherit, and the shell's own: clustr run … >app.log 2>&1"),
+    ],
+};
+
+const LOG_FORMAT: Choice<NewsFormat> =
+    Choice { now: &[("text", NewsFormat::Text), ("json", NewsFormat::Json)], also: &[], later: &[] };
+
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// How many workers [default: $WEB_CONCURRENCY, else as many as CPUs]
+    #[arg(short = 'n', long, value_name = "N|auto", value_parser = values::workers, help_heading = "Workers")]
+    pub(crate) workers: Option<Workers>,
+    /// How workers get connections [default: auto]
+    #[arg(long, value_name = "auto|shared|handoff", value_parser = SHARE, hide_possible_values = true,
+        help_heading = "Workers")]
+    pub(crate) share: Option<Share>,
+    /// Which worker gets a connection, with --share handoff [default: round-robin]
+    #[arg(long, value_name = "round-robin|least-busy|sticky", value_parser = BALANCE,
+        hide_possible_values = true, help_heading = "Workers")]
+    pub(crate) balance: Option<Balance>,
+    /// How the listening socket reaches a worker [default: auto]
+    #[arg(long, value_name = "auto|node", value_parser = DELIVERY, hide_possible_values = true,
+        help_heading = "Workers")]
+    pub(crate) delivery: Vec<Delivery>,
+    /// The name of the app and its primary [default: from the script, app.js: app]
+    #[arg(long, value_parser = values::name, help_heading = "Workers")]
+    pub(crate) name: Option<String>,
+    /// End, as by SIGTERM, when the process of this number ends: it started this one.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) die_with_parent: Option<i32>,
+    /// Where the control socket is put [default: NAME.sock in the runtime folder]
+    #[arg(long, value_name = "PATH", help_heading = "Workers")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// When an ended worker gets a successor: always, after a failure, never [default: permanent]
+    #[arg(long, value_name = "permanent|transient|temporary", value_parser = RESTART,
+        hide_possible_values = true, help_heading = "Restarts")]
+    pub(crate) restart: Option<RestartMode>,
+    /// A slot gives up after more restarts than this [default: 5/10s]
+    #[arg(long, value_name = "RESTARTS/PERIOD", value_parser = values::intensity, help_heading = "Restarts")]
+    pub(crate) intensity: Option<Intensity>,
+    /// The first rest before a restart; each further one is twice as long [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
+    pub(crate) backoff_min: Option<Duration>,
+    /// The longest rest before a restart [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
+    pub(crate) backoff_max: Option<Duration>,
+
+    /// What stands for "ready": the first listen, process.send('ready'), or either [default: auto]
+    #[arg(long, value_name = "auto|listen|message", value_parser = READY, hide_possible_values = true,
+        help_heading = "Ready and stop")]
+    pub(crate) ready: Option<ReadyWhen>,
+    /// How long a worker may take to be ready [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = values::some_span, help_heading = "Ready and stop")]
+    pub(crate) ready_timeout: Option<Duration>,
+    /// How long a worker may take to stop; then it is killed [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Ready and stop")]
+    pub(crate) stop_timeout: Option<Duration>,
+    /// The polite stop signal [default: TERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = values::stop_signal, help_heading = "Ready and stop")]
+    pub(crate) stop_signal: Option<Signal>,
+    /// What a stopping worker is asked first: to drain, or by the signal [default: drain]
+    #[arg(long, value_name = "drain|signal", value_parser = STOP_ORDER, hide_possible_values = true,
+        help_heading = "Ready and stop")]
+    pub(crate) stop_order: Option<StopOrder>,
+
+    /// A variable for the workers; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable, help_heading = "Environment")]
+    pub(crate) env: Vec<Variable>,
+    /// A file of such variables; may be repeated; --env wins over it
+    #[arg(long, value_name = "FILE", help_heading = "Environment")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// The workers' working directory
+    #[arg(long, value_name = "DIR", help_heading = "Environment")]
+    pub(crate) cwd: Option<PathBuf>,
+
+    /// What becomes of the workers' output [default: prefix]
+    #[arg(long, value_name = "prefix|json|inherit|none", value_parser = LOG, hide_possible_values = true,
+        help_heading = "Output")]
+    pub(crate) log: Option<Output>,
+    /// How clustr's own news is written [default: text]
+    #[arg(long, value_name = "text|json", value_parser = LOG_FORMAT, hide_possible_values = true,
+        help_heading = "Output")]
+    pub(crate) log_format: Option<NewsFormat>,
+
+    #[command(flatten)]
+    pub(crate) absent: Absent,
+}

@@ -1,0 +1,271 @@
+//! Values of options: parsed, not validated.
+//!
+//! Owns every form that a value may have, and the words for one that has none of them. Called by clap.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clustr_core::{Intensity, SLOTS_MAX};
+use clustr_supervisor::Signal;
+
+use crate::{dotenv, names};
+
+/// The longest time that makes sense here: a day.
+const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a text is no value of its option, and what to type instead.
+#[derive(Debug)]
+pub(crate) enum ValueError {
+    /// It makes no sense: why; and a value that does.
+    Invalid { why: String, instead: String },
+    /// It will, in another version: what to do until then.
+    Absent { instead: String },
+}
+
+impl ValueError {
+    fn new(why: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self::Invalid { why: why.into(), instead: instead.into() }
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid { why, .. } => f.write_str(why),
+            Self::Absent { .. } => f.write_str("not in this version"),
+        }
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+/// How many workers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Workers {
+    /// As many as there are CPUs for this process.
+    Auto,
+    /// So many.
+    Count(u32),
+}
+
+/// `4`, `auto`.
+pub(crate) fn workers(text: &str) -> Result<Workers, ValueError> {
+    match (text, text.parse::<u32>()) {
+        ("auto", _) => Ok(Workers::Auto),
+        (_, Ok(0)) => Err(ValueError::new("an app needs at least one worker", "1 or auto")),
+        (_, Ok(count)) if count > SLOTS_MAX => {
+            Err(ValueError::new(format!("an app has at most {SLOTS_MAX} workers"), SLOTS_MAX.to_string()))
+        }
+        (_, Ok(count)) => Ok(Workers::Count(count)),
+        (_, Err(_)) => Err(ValueError::new("it is neither a number nor 'auto'", "4 or auto")),
+    }
+}
+
+/// How many workers there shall be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ScaleTarget {
+    /// Exactly so many.
+    To(u32),
+    /// So many more, or fewer.
+    By(i32),
+}
+
+/// `4`, `+2`, `-1`. Whether there may be so many is the primary's to say.
+pub(crate) fn scale_target(text: &str) -> Result<ScaleTarget, ValueError> {
+    let relative = text.starts_with(['+', '-']);
+    let parsed = if relative {
+        text.parse().ok().filter(|by| *by != 0).map(ScaleTarget::By)
+    } else {
+        text.parse().ok().map(ScaleTarget::To)
+    };
+    parsed
+        .ok_or_else(|| ValueError::new("it is not a number of workers, nor of more or fewer", "4, +2 or -1"))
+}
+
+/// `500ms`, `10s`, `2m`, and `0s`.
+pub(crate) fn span(text: &str) -> Result<Duration, ValueError> {
+    let span = humantime::parse_duration(text).map_err(|error| no_span(text, &error))?;
+    if span > SPAN_MAX {
+        return Err(ValueError::new("that is longer than a day", "24h"));
+    }
+    Ok(span)
+}
+
+/// The same, but not zero.
+pub(crate) fn some_span(text: &str) -> Result<Duration, ValueError> {
+    match span(text)? {
+        Duration::ZERO => Err(ValueError::new("it has to be longer than zero", "10s")),
+        span => Ok(span),
+    }
+}
+
+fn no_span(text: &str, error: &humantime::DurationError) -> ValueError {
+    if text.parse::<f64>().is_ok() {
+        return ValueError::new("it has no unit", format!("{text}s or {text}ms"));
+    }
+    ValueError::new(format!("it is not a time: {error}"), "500ms, 10s or 2m")
+}
+
+/// `5/10s`: at most 5 restarts in any 10 seconds.
+pub(crate) fn intensity(text: &str) -> Result<Intensity, ValueError> {
+    let fault = || ValueError::new("it is not RESTARTS/PERIOD", "5/10s");
+    let (restarts, period) = text.split_once('/').ok_or_else(fault)?;
+    let restarts = restarts.parse().map_err(|_| fault())?;
+    let period = some_span(period).map_err(|error| ValueError::new(error.to_string(), "5/10s"))?;
+    Ok(Intensity { restarts, period })
+}
+
+/// `TERM`, `SIGTERM`, `15`.
+pub(crate) fn stop_signal(text: &str) -> Result<Signal, ValueError> {
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    let numbered = || text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
+    let signal = Signal::from_str(&name).ok().or_else(numbered);
+    let signal = signal.ok_or_else(|| ValueError::new("there is no such signal", "TERM, INT or QUIT"))?;
+    if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+        return Err(ValueError::new("no program can hear it", "TERM; to kill at once: --stop-timeout 0s"));
+    }
+    Ok(signal)
+}
+
+/// `NAME=VALUE`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Variable(pub(crate) OsString, pub(crate) OsString);
+
+/// `NAME=VALUE`, where the value may be any text.
+pub(crate) fn variable(text: &str) -> Result<Variable, ValueError> {
+    let fault = |why: &str| ValueError::new(why, "NAME=VALUE");
+    let (name, value) = text.split_once('=').ok_or_else(|| fault("there is no '='"))?;
+    if !dotenv::is_name(name) {
+        return Err(fault(dotenv::Fault::Name.text()));
+    }
+    Ok(Variable(name.into(), value.into()))
+}
+
+/// A name of an app and its primary.
+pub(crate) fn name(text: &str) -> Result<String, ValueError> {
+    if names::is_legal(text) {
+        return Ok(text.to_owned());
+    }
+    let why =
+        "a name is at most 64 letters, digits, '.', '_' and '-', and begins with a letter, a digit or '_'";
+    Err(ValueError::new(why, "shop"))
+}
+
+/// One of a few words: those of this version, other names for them, and those of another version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice<T: 'static> {
+    /// The words, as help and completions show them.
+    pub(crate) now: &'static [(&'static str, T)],
+    /// Other names for the same.
+    pub(crate) also: &'static [(&'static str, T)],
+    /// Words (or how they begin) of another version, and what to do until then.
+    pub(crate) later: &'static [(&'static str, &'static str)],
+}
+
+impl<T: Copy> Choice<T> {
+    fn find(&self, text: &str) -> Result<T, ValueError> {
+        if let Some((_, value)) = self.now.iter().chain(self.also).find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        let begins = |word: &str| text == word || (word.ends_with(':') && text.starts_with(word));
+        if let Some((_, instead)) = self.later.iter().find(|(word, _)| begins(word)) {
+            return Err(ValueError::Absent { instead: (*instead).to_owned() });
+        }
+        let words: Vec<&str> = self.now.iter().map(|(word, _)| *word).collect();
+        Err(ValueError::new("it is none of the words that are known here", words.join(", ")))
+    }
+}
+
+impl<T: Copy + Send + Sync + 'static> TypedValueParser for Choice<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        cmd: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let choice = *self;
+        (move |text: &str| choice.find(text)).parse_ref(cmd, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.now.iter().map(|(word, _)| PossibleValue::new(*word))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_humane_and_bounded() {
+        assert_eq!(span("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(span("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(span("1m 30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(span("0ms").unwrap(), Duration::ZERO);
+        assert_eq!(span("24h").unwrap(), SPAN_MAX);
+        for text in ["", "10", "1.5", "-1s", "10 parsecs", "25h", "99999999999999999999s", "s"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+        assert!(some_span("0s").is_err());
+    }
+
+    #[test]
+    fn a_time_without_a_unit_is_told_which() {
+        let error = span("10").unwrap_err();
+        assert!(matches!(error, ValueError::Invalid { instead, .. } if instead == "10s or 10ms"));
+    }
+
+    #[test]
+    fn an_intensity_is_a_number_and_a_period() {
+        assert_eq!(intensity("5/10s").unwrap(), Intensity { restarts: 5, period: Duration::from_secs(10) });
+        assert_eq!(intensity("0/1m").unwrap(), Intensity { restarts: 0, period: Duration::from_secs(60) });
+        for text in ["5", "5/", "/10s", "5/10", "5/0s", "-1/10s", "x/10s", "5/10s/2"] {
+            assert!(intensity(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn workers_are_counted_or_automatic() {
+        assert_eq!(workers("auto").unwrap(), Workers::Auto);
+        assert_eq!(workers("1024").unwrap(), Workers::Count(1024));
+        for text in ["0", "1025", "-1", "four", "", "2.5", "max"] {
+            assert!(workers(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scale_is_absolute_or_relative() {
+        assert_eq!(scale_target("4").unwrap(), ScaleTarget::To(4));
+        assert_eq!(scale_target("0").unwrap(), ScaleTarget::To(0));
+        assert_eq!(scale_target("+2").unwrap(), ScaleTarget::By(2));
+        assert_eq!(scale_target("-1").unwrap(), ScaleTarget::By(-1));
+        for text in ["", "+", "-", "+0", "++1", "--1", "x", "99999999999"] {
+            assert!(scale_target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for text in ["TERM", "SIGTERM", "term", "15"] {
+            assert_eq!(stop_signal(text).unwrap(), Signal::SIGTERM, "{text}");
+        }
+        for text in ["", "SIG", "KILL", "9", "STOP", "FOO", "0", "99"] {
+            assert!(stop_signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variable_may_hold_anything_behind_its_name() {
+        assert_eq!(variable("A=b=c").unwrap(), Variable("A".into(), "b=c".into()));
+        assert_eq!(variable("A=").unwrap(), Variable("A".into(), "".into()));
+        for text in ["A", "=b", "1A=b", "A B=c"] {
+            assert!(variable(text).is_err(), "{text}");
+        }
+    }
+}

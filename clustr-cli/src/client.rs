@@ -1,0 +1,269 @@
+//! The client's side of a control socket.
+//!
+//! Owns one blocking connection: requests out, replies in, one JSON value a line, and how long to wait for them.
+//! Never interprets an answer beyond "granted" and "refused". Called by every command that speaks to a primary.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clustr_supervisor::control::protocol::{Ask, LINE_BYTES_MAX, Progress, Reply, Request, Status};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Deadline;
+
+/// How long a primary may take to answer at all.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for the end of a primary that has said it is done.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a primary did not do what was asked.
+#[derive(Debug)]
+pub(crate) enum ClientError {
+    /// The runtime folder cannot be used.
+    Folder(io::Error),
+    /// No primary runs.
+    NobodyHere,
+    /// No primary answers at this socket.
+    Nobody(PathBuf),
+    /// More than one primary runs, and none was named.
+    Several(Vec<String>),
+    /// The socket exists and cannot be connected to.
+    Connect(PathBuf, io::Error),
+    /// Speaking or listening failed.
+    Io(io::Error),
+    /// The primary went away before it had answered.
+    HungUp,
+    /// What came is no reply.
+    Garbled(String),
+    /// It took longer than this.
+    TimedOut(Duration),
+    /// It was not granted.
+    Refused { refusal: String, detail: Option<String>, hint: Option<String> },
+}
+
+/// One connection to a primary.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: UnixStream,
+    buffer: Vec<u8>,
+    last_id: u64,
+}
+
+impl Client {
+    /// Connects to the primary at this control socket.
+    ///
+    /// # Errors
+    /// Nobody is there, or it may not be spoken to.
+    pub(crate) fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).map_err(|error| {
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+                ClientError::Nobody(path.to_owned())
+            } else {
+                ClientError::Connect(path.to_owned(), error)
+            }
+        })?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(ClientError::Io)?;
+        Ok(Self { stream, buffer: Vec::new(), last_id: 0 })
+    }
+
+    /// A picture of the primary.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn status(&mut self) -> Result<Status, ClientError> {
+        parse(&self.status_json()?)
+    }
+
+    /// The same as the primary wrote it: a newer one may say more than this clustr knows.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn status_json(&mut self) -> Result<String, ClientError> {
+        #[derive(Deserialize)]
+        struct Answer<'a> {
+            #[serde(borrow)]
+            status: &'a RawValue,
+        }
+        let deadline = self.ask(Ask::Status)?;
+        let line = self.reply_line(deadline)?;
+        Ok(parse::<Answer<'_>>(&line)?.status.to_string())
+    }
+
+    /// Asks, and waits until it is done; `None`: as long as it takes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn carry_out(&mut self, ask: Ask, timeout: Option<Duration>) -> Result<(), ClientError> {
+        let deadline = Deadline::after(timeout);
+        let late = |error| match (error, timeout) {
+            (ClientError::TimedOut(_), Some(timeout)) => ClientError::TimedOut(timeout),
+            (error, _) => error,
+        };
+        let mut reply = self.request(ask)?;
+        while reply.state == Some(Progress::Accepted) {
+            reply = self.reply(deadline).map_err(late)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for every piece of news from now on; they come out of [`Client::line`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn subscribe(&mut self) -> Result<(), ClientError> {
+        self.request(Ask::Subscribe).map(drop)
+    }
+
+    /// Waits until the primary has closed the connection, which is the last thing that it does; not for ever.
+    pub(crate) fn await_farewell(&mut self) {
+        let deadline = Deadline::after(Some(FAREWELL_TIMEOUT));
+        while let Ok(Some(_)) = self.line(deadline) {}
+    }
+
+    /// Sends a request, and reads the first reply to it.
+    fn request(&mut self, ask: Ask) -> Result<Reply, ClientError> {
+        let deadline = self.ask(ask)?;
+        self.reply(deadline)
+    }
+
+    /// Sends a request; until when it has to be answered.
+    fn ask(&mut self, ask: Ask) -> Result<Deadline, ClientError> {
+        self.last_id += 1;
+        let request = Request { id: self.last_id, ask };
+        let mut line = serde_json::to_vec(&request).map_err(|error| ClientError::Io(error.into()))?;
+        line.push(b'\n');
+        match self.stream.write_all(&line) {
+            // A primary that turned us away has said why before it hung up.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Io(error)),
+            Ok(()) | Err(_) => Ok(Deadline::after(Some(ANSWER_TIMEOUT))),
+        }
+    }
+
+    fn reply(&mut self, deadline: Deadline) -> Result<Reply, ClientError> {
+        parse(&self.reply_line(deadline)?)
+    }
+
+    /// The line of a reply that grants.
+    fn reply_line(&mut self, deadline: Deadline) -> Result<String, ClientError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            ok: bool,
+            refusal: Option<String>,
+            detail: Option<String>,
+            hint: Option<String>,
+        }
+        let line = self.line(deadline)?.ok_or(ClientError::HungUp)?;
+        let Answer { ok, refusal, detail, hint } = parse(&line)?;
+        if ok {
+            return Ok(line);
+        }
+        Err(ClientError::Refused { refusal: refusal.unwrap_or_else(|| "refused".to_owned()), detail, hint })
+    }
+
+    /// The next line; `None` when the primary has closed the connection.
+    ///
+    /// # Errors
+    /// It takes longer than the deadline, or is longer than a line may be.
+    pub(crate) fn line(&mut self, deadline: Deadline) -> Result<Option<String>, ClientError> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.buffer.split_off(searched + end + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                line.pop();
+                return String::from_utf8(line)
+                    .map(Some)
+                    .map_err(|error| ClientError::Garbled(error.to_string()));
+            }
+            searched = self.buffer.len();
+            if !self.read_more(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn read_more(&mut self, deadline: Deadline) -> Result<bool, ClientError> {
+        // Bound: a status of 1,024 workers is some 300 kB; a line that never ends is not a reply.
+        if self.buffer.len() > 64 * LINE_BYTES_MAX {
+            return Err(ClientError::Garbled("a line without an end".to_owned()));
+        }
+        let left = deadline.left();
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(ClientError::TimedOut(ANSWER_TIMEOUT));
+        }
+        self.stream.set_read_timeout(left).map_err(ClientError::Io)?;
+        let mut piece = [0; 8192];
+        match self.stream.read(&mut piece) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.buffer.extend_from_slice(&piece[..count]);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(ClientError::TimedOut(ANSWER_TIMEOUT))
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(ClientError::Io(error)),
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ClientError> {
+    serde_json::from_str(line).map_err(|error| ClientError::Garbled(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Client { stream: ours, buffer: Vec::new(), last_id: 0 }, theirs)
+    }
+
+    #[test]
+    fn a_long_command_is_done_with_its_second_answer() {
+        let (mut client, mut primary) = pair();
+        let first = "{\"id\":1,\"ok\":true,\"state\":\"accepted\"}\n";
+        primary.write_all(first.as_bytes()).unwrap();
+        primary.write_all(b"{\"id\":1,\"ok\":true,\"state\":\"done\"}\n").unwrap();
+        client.carry_out(Ask::Stop { now: false }, None).unwrap();
+        let mut asked = [0; 256];
+        let count = primary.read(&mut asked).unwrap();
+        assert_eq!(&asked[..count], b"{\"id\":1,\"cmd\":\"stop\",\"now\":false}\n");
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_with_its_own_words() {
+        let (mut client, mut primary) = pair();
+        primary.write_all(b"{\"id\":1,\"ok\":false,\"refusal\":\"stopping\",\"detail\":\"d\"}\n").unwrap();
+        let error = client.carry_out(Ask::Stop { now: true }, None).unwrap_err();
+        assert!(matches!(error, ClientError::Refused { refusal, .. } if refusal == "stopping"));
+    }
+
+    #[test]
+    fn a_primary_that_goes_away_or_dawdles_is_told_apart() {
+        let (mut client, primary) = pair();
+        drop(primary);
+        assert!(matches!(client.line(Deadline::after(None)), Ok(None)));
+        let (mut client, _primary) = pair();
+        let soon = Deadline::after(Some(Duration::from_millis(10)));
+        assert!(matches!(client.line(soon), Err(ClientError::TimedOut(_))));
+    }
+
+    #[test]
+    fn lines_come_out_one_by_one_however_they_arrived() {
+        let (mut client, mut primary) = pair();
+        primary.write_all(b"one\ntwo\nthr").unwrap();
+        primary.write_all(b"ee\n").unwrap();
+        drop(primary);
+        for wanted in [Some("one"), Some("two"), Some("three"), None] {
+            assert_eq!(client.line(Deadline::after(None)).unwrap().as_deref(), wanted);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `clustr check`: what `run` would do, without doing it.
+//!
+//! Owns the listing. The plan is the one that `run` makes; the command is looked up as the primary would.
+
+use std::path::Path;
+
+use clustr_supervisor::config::{Balance, Config, NewsFormat, Output, Program, ReadyWhen, Share};
+
+use super::plan::{self, Plan};
+use crate::args::CheckArgs;
+use crate::exit_code;
+use crate::failure::Failure;
+use crate::names::shell_line;
+use crate::render;
+
+pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
+    if args.file.is_some() || args.command.is_empty() && args.options.absent.0.is_none() {
+        let instead = "clustr check -- COMMAND".to_owned();
+        return Err(Failure::Absent("configuration files are".to_owned(), instead));
+    }
+    let plan = plan::make(args.options, args.command, Vec::new())?;
+    let found = clustr_supervisor::find_program(&plan.config.program)?;
+    render::output(&listing(&plan, &found))?;
+    if let Some((what, instead)) = &plan.odd {
+        render::warning(what, instead);
+    }
+    Ok(exit_code::DONE)
+}
+
+fn listing(plan: &Plan, found: &Path) -> String {
+    let Config { name, program, policy, share, balance, ready, stop_signal, output, news, control, .. } =
+        &plan.config;
+    let time = |span| humantime::format_duration(span).to_string();
+    let mut rows = vec![
+        ("name", name.clone()),
+        ("command", shell_line(&program.command)),
+        ("program", found.display().to_string()),
+        ("folder", folder(program)),
+        ("workers", plan.workers.to_string()),
+        ("sharing", sharing_words(*share, *balance)),
+        ("delivery", "node".to_owned()),
+        ("ready", format!("{}, within {}", ready_word(*ready), time(policy.ready_timeout()))),
+        ("stop", format!("{stop_signal}, within {}", time(policy.stop_timeout()))),
+        ("output", format!("{}, news as {}", output_word(*output), news_word(*news))),
+    ];
+    if let Some(control) = control {
+        rows.push(("control", control.display().to_string()));
+    }
+    if !program.env.is_empty() {
+        let names: Vec<_> = program.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        rows.push(("variables", names.join(", ")));
+    }
+    rows.iter().map(|(word, text)| format!("{word:<11}{text}\n")).collect()
+}
+
+fn folder(program: &Program) -> String {
+    let here = || std::env::current_dir().unwrap_or_default();
+    program.cwd.as_deref().map_or_else(here, Path::to_path_buf).display().to_string()
+}
+
+fn sharing_words(share: Share, balance: Balance) -> String {
+    let balance = match balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastBusy => "least-busy",
+        Balance::Sticky => "sticky",
+    };
+    match share {
+        Share::Auto | Share::Shared => "shared".to_owned(),
+        Share::Handoff => format!("handoff, {balance}"),
+    }
+}
+
+const fn ready_word(ready: ReadyWhen) -> &'static str {
+    match ready {
+        ReadyWhen::Auto => "auto (the first listen, or process.send('ready'))",
+        ReadyWhen::Listen => "the first listen",
+        ReadyWhen::Message => "process.send('ready')",
+    }
+}
+
+const fn output_word(output: Output) -> &'static str {
+    match output {
+        Output::Prefix => "prefix",
+        Output::Json => "json",
+        Output::Inherit => "inherit",
+        Output::None => "none",
+    }
+}
+
+const fn news_word(news: NewsFormat) -> &'static str {
+    match news {
+        NewsFormat::Text => "text",
+        NewsFormat::Json => "json",
+    }
+}

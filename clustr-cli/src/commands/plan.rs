@@ -1,0 +1,197 @@
+//! From `run`'s options to a primary's configuration.
+//!
+//! Owns the defaults that depend on the machine and the environment: how many workers, which name, where the control
+//! socket is. Never starts anything. Called by `run` and `check`.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
+use clustr_supervisor::Signal;
+use clustr_supervisor::config::{Balance, Config, Program, ReadyWhen, Share};
+use clustr_supervisor::control::place;
+
+use crate::args::RunOptions;
+use crate::args::values::{self, ValueError, Variable, Workers};
+use crate::failure::{Failure, Usage};
+use crate::launch_form::{self, Form};
+use crate::render::{self, Stream};
+use crate::{dotenv, names};
+
+/// What `run` would do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    /// How many workers.
+    pub(crate) workers: u32,
+    /// What should be known about the command: what, and what to type instead.
+    pub(crate) odd: Option<(String, String)>,
+}
+
+/// Makes the plan, or says what is wrong with the wishes.
+///
+/// # Errors
+/// The first wish that cannot be met.
+pub(crate) fn make(
+    options: RunOptions,
+    command: Vec<OsString>,
+    inherited: Vec<(u32, OwnedFd)>,
+) -> Result<Plan, Failure> {
+    refuse_absent(&options, &command)?;
+    let workers = count_workers(options.workers)?;
+    let cwd = working_folder(options.cwd.as_deref())?;
+    let odd = match launch_form::examine(&command, workers, |script| package_script(&cwd, script))? {
+        Form::Fit => None,
+        Form::Odd(what, instead) => Some((what, instead)),
+    };
+    let policy = policy(&options, workers)?;
+    let share = share(options.share);
+    let balance = balance(options.balance, share)?;
+    let env = variables(&options)?;
+    let name = options.name.unwrap_or_else(|| names::of_command(&command, &cwd));
+    let control = control_path(options.control, &name)?;
+    let config = Config {
+        name,
+        program: Program { command, env, cwd: options.cwd },
+        policy,
+        share,
+        balance,
+        ready: options.ready.unwrap_or_default(),
+        stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
+        output: options.log.unwrap_or_default(),
+        news: options.log_format.unwrap_or_default(),
+        colour: render::is_coloured(Stream::Output) && render::is_coloured(Stream::Error),
+        control: Some(control),
+        inherited,
+        subreaper: true,
+    };
+    Ok(Plan { config, workers, odd })
+}
+
+fn refuse_absent(options: &RunOptions, command: &[OsString]) -> Result<(), Failure> {
+    if let Some(option) = options.absent.0 {
+        return Err(Failure::Absent(format!("`--{}` is", option.long), option.instead.to_owned()));
+    }
+    if command.is_empty() {
+        return Err(Failure::Usage(Usage {
+            what: "no command is given".to_owned(),
+            detail: Some(
+                "configuration files, which `run` would read then, are not in this version".to_owned(),
+            ),
+            hint: Some("clustr run -- node app.js".to_owned()),
+        }));
+    }
+    Ok(())
+}
+
+/// `-n`, else `$WEB_CONCURRENCY`, else as many as there are CPUs for this process.
+fn count_workers(asked: Option<Workers>) -> Result<u32, Failure> {
+    let from_env = || std::env::var("WEB_CONCURRENCY").ok().filter(|text| !text.is_empty());
+    let asked = match (asked, from_env()) {
+        (Some(asked), _) => asked,
+        (None, Some(text)) => values::workers(&text).map_err(|error| web_concurrency(&text, &error))?,
+        (None, None) => Workers::Auto,
+    };
+    Ok(match asked {
+        Workers::Count(count) => count,
+        Workers::Auto => u32::try_from(num_cpus::get()).unwrap_or(SLOTS_MAX).min(SLOTS_MAX),
+    })
+}
+
+/// `--share`, else what `$NODE_CLUSTER_SCHED_POLICY` means to node's own primary.
+fn share(asked: Option<Share>) -> Share {
+    let from_env = || match std::env::var("NODE_CLUSTER_SCHED_POLICY").as_deref() {
+        Ok("rr") => Share::Handoff,
+        Ok("none") => Share::Shared,
+        _ => Share::Auto,
+    };
+    asked.unwrap_or_else(from_env)
+}
+
+/// A balance that nobody could keep is no wish to be ignored.
+fn balance(asked: Option<Balance>, share: Share) -> Result<Balance, Failure> {
+    match (asked, share) {
+        (Some(_), Share::Auto | Share::Shared) => Err(Failure::Usage(Usage {
+            what: "--balance needs --share handoff".to_owned(),
+            detail: Some("in `shared`, workers accept for themselves, the idle ones first".to_owned()),
+            hint: Some("clustr run --share handoff --balance … -- COMMAND".to_owned()),
+        })),
+        (asked, _) => Ok(asked.unwrap_or_default()),
+    }
+}
+
+fn web_concurrency(text: &str, error: &ValueError) -> Failure {
+    Failure::Usage(Usage {
+        what: format!("invalid value '{text}' in $WEB_CONCURRENCY"),
+        detail: Some(error.to_string()),
+        hint: Some("clustr run -n 4 -- COMMAND".to_owned()),
+    })
+}
+
+fn working_folder(cwd: Option<&Path>) -> Result<PathBuf, Failure> {
+    match cwd {
+        Some(cwd) if cwd.is_dir() => Ok(cwd.canonicalize().unwrap_or_else(|_| cwd.to_owned())),
+        Some(cwd) => Err(Failure::Cwd(cwd.to_owned())),
+        // A folder that was removed under us has no name; nothing here needs more than a name.
+        None => Ok(std::env::current_dir().unwrap_or_default()),
+    }
+}
+
+/// A script of the folder's `package.json`, if there is one that can be read.
+fn package_script(cwd: &Path, script: &str) -> Option<String> {
+    let text = std::fs::read_to_string(cwd.join("package.json")).ok()?;
+    let package: serde_json::Value = serde_json::from_str(&text).ok()?;
+    package.get("scripts")?.get(script)?.as_str().map(str::to_owned)
+}
+
+fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
+    let standard = Policy::builder(workers).build()?;
+    let first = options.backoff_min.unwrap_or(BACKOFF.first);
+    // Who asks for a long first rest alone does not mean the cap to be shorter.
+    let cap = options.backoff_max.unwrap_or(BACKOFF.cap.max(first));
+    let overdue = match options.ready.unwrap_or_default() {
+        ReadyWhen::Auto => Overdue::CountsAsReady,
+        ReadyWhen::Listen | ReadyWhen::Message => Overdue::Fails,
+    };
+    let ready_timeout = options.ready_timeout.unwrap_or(standard.ready_timeout());
+    let builder = Policy::builder(workers)
+        .restart(options.restart.unwrap_or_default())
+        .backoff(Backoff { first, cap, ..BACKOFF })
+        .ready_timeout(ready_timeout, overdue)
+        .stop_timeout(options.stop_timeout.unwrap_or(standard.stop_timeout()))
+        .stop_order(options.stop_order.unwrap_or_default());
+    let builder = match options.intensity {
+        Some(intensity) => builder.intensity(intensity),
+        None => builder,
+    };
+    Ok(builder.build()?)
+}
+
+/// The rests that the command line promises.
+const BACKOFF: Backoff = Backoff {
+    first: std::time::Duration::from_millis(100),
+    factor: 2,
+    cap: std::time::Duration::from_secs(30),
+    jitter_percent: 20,
+};
+
+/// Files first, in their order; then what was named one by one, which is therefore what counts.
+fn variables(options: &RunOptions) -> Result<Vec<(OsString, OsString)>, Failure> {
+    let mut env = Vec::new();
+    for file in &options.env_file {
+        env.extend(dotenv::read(file)?);
+    }
+    env.extend(options.env.iter().map(|Variable(name, value)| (name.clone(), value.clone())));
+    Ok(env)
+}
+
+fn control_path(asked: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {
+    match asked {
+        Some(path) => Ok(path),
+        None => {
+            let dir = place::runtime_dir().map_err(Failure::RuntimeFolder)?;
+            Ok(place::socket_path(&dir, name))
+        }
+    }
+}

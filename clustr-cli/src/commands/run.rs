@@ -1,0 +1,37 @@
+//! `clustr run`: the primary, in the foreground.
+//!
+//! Owns the order: take what the process was started with, make the plan, hand it over. Never sees a worker.
+
+use clustr_core::Verdict;
+use clustr_net::inherited;
+use clustr_supervisor::Supervisor;
+
+use super::plan;
+use crate::args::RunArgs;
+use crate::exit_code;
+use crate::failure::Failure;
+use crate::render;
+
+pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
+    // Before anything opens a descriptor of its own: what is open now is what we were given.
+    let inherited = inherited::take(inherited::FIRST..).map_err(Failure::Inherited)?;
+    if let Some(parent) = args.options.die_with_parent {
+        end_with(parent)?;
+    }
+    let plan = plan::make(args.options, args.command, inherited)?;
+    if let Some((what, instead)) = &plan.odd {
+        render::warning(what, instead);
+    }
+    match Supervisor::new(plan.config)?.run()? {
+        Verdict::Finished | Verdict::Stopped => Ok(exit_code::DONE),
+        Verdict::GaveUp => Ok(exit_code::FAILED),
+    }
+}
+
+/// The kernel sends the signal when the parent ends (prctl(2), `PR_SET_PDEATHSIG`), unless it has ended already.
+fn end_with(parent: i32) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| Failure::Parent(error.into()))?;
+    let is_there = rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
+    if is_there { Ok(()) } else { Err(Failure::Parent(std::io::ErrorKind::NotFound.into())) }
+}

@@ -1,0 +1,270 @@
+//! What a failure means: its words and its exit code, made here and nowhere else.
+//!
+//! Owns the one shape that errors have: what, detail, hint (something to type). Never prints: `render` does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clustr_core::PolicyError;
+use clustr_supervisor::StartError;
+
+use crate::client::ClientError;
+use crate::dotenv::EnvFileError;
+use crate::exit_code;
+use crate::launch_form::LaunchError;
+use crate::names::shell_line;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Help or the version was asked for: no failure at all.
+    Help(clap::Error),
+    /// `clustr` alone.
+    NoCommand(clap::Error),
+    /// The command line makes no sense.
+    Usage(Usage),
+    /// Something that the command line promises is not in this version: what, and what to do instead.
+    Absent(String, String),
+    /// The command cannot be run in this form.
+    Launch(LaunchError),
+    /// The rules make no sense together.
+    Policy(PolicyError),
+    /// A file of variables cannot be used.
+    EnvFile(EnvFileError),
+    /// A folder to work in is none.
+    Cwd(PathBuf),
+    /// The folder of control sockets cannot be used.
+    RuntimeFolder(io::Error),
+    /// The descriptors that the process was started with cannot be seen.
+    Inherited(io::Error),
+    /// The process that this one was to live with cannot be watched, or is gone.
+    Parent(io::Error),
+    /// The primary cannot start, or failed.
+    Start(StartError),
+    /// A primary did not do it.
+    Client(ClientError),
+    /// The demo failed: what, and why.
+    Demo(String, Option<String>),
+    /// Whoever read the output has gone.
+    OutputClosed,
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+/// A command line that makes no sense.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    pub(crate) what: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+/// A failure in words and number.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) what: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) hint: Option<String>,
+    pub(crate) code: u8,
+}
+
+/// What kind of saying a failure asks for.
+#[derive(Debug)]
+pub(crate) enum Saying<'a> {
+    /// Help, on standard output.
+    Help(&'a clap::Error),
+    /// Help, on standard error.
+    ShortHelp(&'a clap::Error),
+    /// An error.
+    Error(Report),
+    /// Nothing.
+    Silence(u8),
+}
+
+impl Failure {
+    /// How it is said.
+    pub(crate) fn saying(&self) -> Saying<'_> {
+        match self {
+            Self::Help(help) => Saying::Help(help),
+            Self::NoCommand(help) => Saying::ShortHelp(help),
+            Self::OutputClosed => Saying::Silence(exit_code::DONE),
+            Self::Usage(usage) => {
+                let Usage { what, detail, hint } = usage;
+                Saying::Error(
+                    Report::new(exit_code::USAGE, what).detail(detail.as_deref()).hint(hint.as_deref()),
+                )
+            }
+            Self::Absent(what, instead) => Saying::Error(
+                Report::new(exit_code::USAGE, format!("{what} not in this version")).hint(Some(instead)),
+            ),
+            Self::Launch(error) => {
+                let report = Report::new(exit_code::USAGE, error.what());
+                Saying::Error(report.detail(Some(&error.detail())).hint(Some(&error.hint())))
+            }
+            Self::Policy(error) => Saying::Error(policy(*error)),
+            Self::EnvFile(error) => Saying::Error(env_file(error)),
+            Self::Cwd(dir) => Saying::Error(Report::new(
+                exit_code::USAGE,
+                format!("--cwd '{}' is not a folder", dir.display()),
+            )),
+            Self::RuntimeFolder(error) => Saying::Error(runtime_folder(error)),
+            Self::Parent(error) => {
+                let report =
+                    Report::new(exit_code::FAILED, "could not watch the process that started this one");
+                Saying::Error(report.detail(Some(&error.to_string())))
+            }
+            Self::Inherited(error) => {
+                let report = Report::new(
+                    exit_code::FAILED,
+                    "could not see the descriptors that clustr was started with",
+                );
+                Saying::Error(report.detail(Some(&error.to_string())).hint(Some("mount -t proc proc /proc")))
+            }
+            Self::Start(error) => Saying::Error(start(error)),
+            Self::Client(error) => Saying::Error(client(error)),
+            Self::Demo(what, detail) => {
+                Saying::Error(Report::new(exit_code::FAILED, what).detail(detail.as_deref()))
+            }
+            Self::Output(error) => Saying::Error(
+                Report::new(exit_code::FAILED, "could not write the output").detail(Some(&error.to_string())),
+            ),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(code: u8, what: impl Into<String>) -> Self {
+        Self { what: what.into(), detail: None, hint: None, code }
+    }
+
+    pub(crate) fn detail(mut self, detail: Option<&str>) -> Self {
+        self.detail = detail.map(str::to_owned);
+        self
+    }
+
+    pub(crate) fn hint(mut self, hint: Option<&str>) -> Self {
+        self.hint = hint.map(str::to_owned);
+        self
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "another crate's errors; new ones may come")]
+fn policy(error: PolicyError) -> Report {
+    let hint = match error {
+        PolicyError::NoSlots => "-n 1",
+        PolicyError::TooManySlots(_) => "-n auto",
+        PolicyError::NoPeriod => "--intensity 5/10s",
+        PolicyError::CapBelowFirst => "--backoff-min 100ms --backoff-max 30s",
+        _ => "clustr run --help",
+    };
+    Report::new(exit_code::USAGE, error.to_string()).hint(Some(hint))
+}
+
+fn env_file(error: &EnvFileError) -> Report {
+    match error {
+        EnvFileError::Unreadable(path, error) => {
+            let report = Report::new(
+                exit_code::CONFIG,
+                format!("could not read the variables in '{}'", path.display()),
+            );
+            report.detail(Some(&error.to_string()))
+        }
+        EnvFileError::Syntax(path, line, fault) => {
+            let report = Report::new(exit_code::CONFIG, format!("{}:{line}: not a variable", path.display()));
+            report.detail(Some(fault.text())).hint(Some("NAME=value, NAME=\"two words\", # comment"))
+        }
+    }
+}
+
+fn runtime_folder(error: &io::Error) -> Report {
+    let report = Report::new(exit_code::FAILED, "the folder of control sockets cannot be used");
+    report.detail(Some(&error.to_string())).hint(Some("CLUSTR_RUNTIME_DIR=/a/folder/of/yours clustr …"))
+}
+
+fn start(error: &StartError) -> Report {
+    let mut sources = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        sources.push(cause.to_string());
+        source = cause.source();
+    }
+    let detail = (!sources.is_empty()).then(|| sources.join(": "));
+    Report::new(exit_code::FAILED, error.to_string()).detail(detail.as_deref()).hint(error.hint().as_deref())
+}
+
+/// Refusals that another try may not meet.
+const BUSY: [&str; 4] = ["busy", "stopping", "reload-in-progress", "scale-in-progress"];
+
+fn client(error: &ClientError) -> Report {
+    match error {
+        ClientError::Folder(error) => runtime_folder(error),
+        ClientError::NobodyHere => Report::new(exit_code::NO_PRIMARY, "no primary is running")
+            .hint(Some("clustr run -- node app.js")),
+        ClientError::Nobody(path) => {
+            let report =
+                Report::new(exit_code::NO_PRIMARY, format!("no primary answers at {}", path.display()));
+            report.hint(Some("clustr list"))
+        }
+        ClientError::Several(names) => {
+            let report = Report::new(exit_code::USAGE, "several primaries are running, and none is named");
+            let hint = format!("--name {}", names.first().map_or("NAME", String::as_str));
+            report.detail(Some(&names.join(", "))).hint(Some(&hint))
+        }
+        ClientError::Connect(path, error) => connect(path, error),
+        ClientError::Io(error) => {
+            Report::new(exit_code::FAILED, "could not speak to the primary").detail(Some(&error.to_string()))
+        }
+        ClientError::HungUp => {
+            let report = Report::new(exit_code::FAILED, "the primary ended before it had answered");
+            report.hint(Some("clustr list"))
+        }
+        ClientError::Garbled(why) => {
+            let report = Report::new(exit_code::FAILED, "the primary's answer makes no sense to this clustr");
+            report.detail(Some(why)).hint(Some("clustr version"))
+        }
+        ClientError::TimedOut(span) => {
+            let what = format!("not done within {}", humantime::format_duration(*span));
+            Report::new(exit_code::TIMED_OUT, what).hint(Some("clustr status"))
+        }
+        ClientError::Refused { refusal, detail, hint } => {
+            let code = if BUSY.contains(&refusal.as_str()) { exit_code::BUSY } else { exit_code::FAILED };
+            Report::new(code, format!("refused: {refusal}")).detail(detail.as_deref()).hint(hint.as_deref())
+        }
+    }
+}
+
+fn connect(path: &Path, error: &io::Error) -> Report {
+    let report = Report::new(exit_code::FAILED, format!("could not connect to {}", path.display()));
+    let hint = format!("ls -l {}", shell_line([path]));
+    report.detail(Some(&error.to_string())).hint(Some(&hint))
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        Self::Launch(error)
+    }
+}
+
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
+        Self::Policy(error)
+    }
+}
+
+impl From<EnvFileError> for Failure {
+    fn from(error: EnvFileError) -> Self {
+        Self::EnvFile(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}

@@ -1,0 +1,126 @@
+//! Names of primaries and apps, and words quoted for a shell.
+//!
+//! Owns which names are legal, and which one a command gets that was given none. Never looks at a disk.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::launch_form::{self, Program};
+
+/// The longest name, in bytes: the socket's path has to fit into 108.
+pub(crate) const NAME_BYTES_MAX: usize = 64;
+
+/// Whether a name may be a file's: letters, digits, `.`, `_` and `-`, not beginning with a dot or a dash.
+pub(crate) fn is_legal(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+/// The name of a command that was given none: of its script (`node app.js` is `app`), else of the program.
+pub(crate) fn of_command(command: &[OsString], cwd: &Path) -> String {
+    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    let named = match launch_form::script(command) {
+        Some(script) => stem(script).or_else(|| cwd.file_name()),
+        None => Path::new(program).file_name(),
+    };
+    legalise(&named.unwrap_or(program).to_string_lossy())
+}
+
+/// `.` and `..` have no stem: they are a folder's `index.js`.
+fn stem(script: &OsStr) -> Option<&OsStr> {
+    Path::new(script).file_stem()
+}
+
+fn legalise(name: &str) -> String {
+    let swap = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let clean: String = name.chars().map(swap).take(NAME_BYTES_MAX).collect();
+    let clean = clean.trim_start_matches(['.', '-']);
+    if clean.is_empty() { "app".to_owned() } else { clean.to_owned() }
+}
+
+/// The last part of a program's path, in lower case, without the `.exe` that nobody needs here.
+pub(crate) fn basename(program: &OsStr) -> String {
+    let name = Path::new(program).file_name().unwrap_or(program);
+    name.to_string_lossy().to_ascii_lowercase()
+}
+
+/// Words as they would be typed into a shell.
+pub(crate) fn shell_line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| shell_word(word.as_ref())).collect();
+    quoted.join(" ")
+}
+
+fn shell_word(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// Whether the program is known to take a script.
+pub(crate) fn is_interpreter(program: &str) -> bool {
+    matches!(Program::of(program), Program::Node | Program::Deno)
+        || ["sh", "bash", "python", "ruby", "perl", "php", "bun", "tsx", "ts-node"].iter().any(|known| {
+            program
+                .strip_prefix(known)
+                .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(line: &str) -> String {
+        let command: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        of_command(&command, Path::new("/srv/shop"))
+    }
+
+    #[test]
+    fn an_app_is_named_after_its_script_else_after_its_program() {
+        let cases = [
+            ("node app.js", "app"),
+            ("/usr/bin/node --inspect -r dotenv/config lib/server.mjs --port 3000", "server"),
+            ("nodejs app", "app"),
+            ("node .", "shop"),
+            ("node ..", "shop"),
+            ("python3 web.py 80", "web"),
+            ("python3.12 -u web.py", "web"),
+            ("python3 -m http.server", "python3"),
+            ("./target/release/my-server --x", "my-server"),
+            ("npm start", "npm"),
+            ("sh serve.sh", "serve"),
+            ("sh -c serve", "sh"),
+            ("deno run -A main.ts", "main"),
+            ("/opt/ab/ca\u{fe}fe", "ca-fe"),
+            (".hidden", "hidden"),
+        ];
+        for (line, name) in cases {
+            assert_eq!(named(line), name, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_name_made_here_is_legal() {
+        for line in ["node ./-.js", "...", "node '\u{1f600}.js'", &format!("./{}", "x".repeat(300))] {
+            assert!(is_legal(&named(line)), "{line}: {}", named(line));
+        }
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_illegal() {
+        for name in ["", ".", "..", "../x", "a/b", "a b", "-x", "\u{e4}", &"x".repeat(65)] {
+            assert!(!is_legal(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(shell_line(["node", "my app.js", "it's", ""]), r"node 'my app.js' 'it'\''s' ''");
+    }
+}

@@ -1,0 +1,3 @@
+// Cannot start.
+console.error('about to fail');
+throw new Error('no database');

@@ -1,0 +1,2 @@
+// No server at all.
+console.log('quiet and up');

@@ -1,0 +1,238 @@
+//! What goes wrong before anything runs: one clear error each, in one shape, with its exit code.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A golden file that holds the text alone.
+macro_rules! golden {
+    ($($text:tt)*) => {
+        insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!($($text)*) })
+    };
+}
+
+/// A folder of its own for control sockets and files, so that nothing of the machine shows.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let mut file = std::fs::File::create(self.path().join(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the program under test is run as a person would run it")]
+    fn clustr(&self, words: &[&str], env: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clustr"));
+        command.args(words).current_dir(self.path()).env("CLUSTR_RUNTIME_DIR", self.path());
+        command.env_remove("WEB_CONCURRENCY").env_remove("COLUMNS").envs(env.iter().copied());
+        command.output().unwrap()
+    }
+
+    /// A transcript: what was typed, the exit code, and everything that was said.
+    fn typed(&self, line: &str, env: &[(&str, &str)]) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let output = self.clustr(&words, env);
+        let mut text = String::new();
+        let variables: String = env.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+        let _ = writeln!(text, "$ {variables}clustr {line}\nexit {}", output.status.code().unwrap());
+        text.push_str(&String::from_utf8(output.stdout).unwrap());
+        text.push_str(&String::from_utf8(output.stderr).unwrap());
+        text.replace(&self.path().display().to_string(), "[DIR]")
+    }
+
+    fn transcript(&self, lines: &[&str]) -> String {
+        lines.iter().map(|line| self.typed(line, &[])).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[test]
+fn a_mistyped_command_line_names_what_was_meant() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "statsu --json",
+        "frobnicate",
+        "run --wrokers 2 -- node app.js",
+        "run --frobnicate -- node app.js",
+        "run -n 4 node app.js",
+        "run node app.js -p 3001",
+        "run --port 80 node app.js",
+        "run",
+        "run --",
+        "status extra",
+        "status --jsno",
+        "--frobnicate",
+        "scale",
+        "run -n 2 -n 3 -- node app.js",
+        "stop --name a --control b",
+        "completions tcsh",
+    ]));
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "run -n 0 -- node app.js",
+        "run -n four -- node app.js",
+        "run -n 5000 -- node app.js",
+        "run -n -- node app.js",
+        "run --stop-timeout 10 -- node app.js",
+        "run --stop-timeout soon -- node app.js",
+        "run --ready-timeout 0s -- node app.js",
+        "run --stop-timeout 48h -- node app.js",
+        "run --intensity 5 -- node app.js",
+        "run --intensity 5/0s -- node app.js",
+        "run --backoff-min 2m --backoff-max 1m -- node app.js",
+        "run --stop-signal FOO -- node app.js",
+        "run --stop-signal KILL -- node app.js",
+        "run --restart sometimes -- node app.js",
+        "run --ready yes -- node app.js",
+        "run --log loudly -- node app.js",
+        "run --env NAME -- node app.js",
+        "run --env 1A=b -- node app.js",
+        "run --name ../x -- node app.js",
+        "run --cwd nowhere -- node app.js",
+        "scale many",
+        "run --balance sticky -- node app.js",
+        "demo --port 0",
+        "demo --duration 0s",
+    ]));
+}
+
+#[test]
+fn what_this_version_does_not_have_is_recognised_and_refused() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "run --listen :3001 -- node app.js",
+        "run -l :3001 -- node app.js",
+        "run --share per-worker -- node app.js",
+        "run --delivery fds -- node app.js",
+        "run --delivery channel -- node app.js",
+        "run --delivery intercept -- node app.js",
+        "run --share handoff --balance hash -- node app.js",
+        "run --ready notify -- node app.js",
+        "run --ready http:/health -- node app.js",
+        "run --ready tcp:3002 -- node app.js",
+        "run --ready exec:true -- node app.js",
+        "run --ready delay:1s -- node app.js",
+        "run --hang-timeout 30s -- node app.js",
+        "run --port 3001 -- node app.js",
+        "run --private-port 9229 -- node app.js",
+        "run --share-zero -- node app.js",
+        "run --no-intercept -- node app.js",
+        "run --log journal -- node app.js",
+        "run --log file:app.log -- node app.js",
+        "run -d -- node app.js",
+        "run --detach -- node app.js",
+        "check clustr.toml",
+        "check",
+        "check --listen :3001 -- node app.js",
+        "logs -f",
+        "reload --rolling 2 -- node app.js",
+        "restart 3",
+        "signal USR1",
+        "send hello",
+        "doctor",
+    ]));
+}
+
+#[test]
+fn a_command_in_a_form_that_cannot_work_is_refused() {
+    let place = Place::new();
+    place.write("package.json", r#"{"scripts":{"start":"node server.js","dev":"next dev | tee log"}}"#);
+    std::fs::create_dir(place.path().join("folder")).unwrap();
+    golden!(place.transcript(&[
+        "run -n 2 -- node -e 1",
+        "run -n 1 -- node",
+        "run -n 2 -- npm start",
+        "run -n 2 -- npm run dev",
+        "run -n 2 -- npx tsx app.ts",
+        "run -n 2 -- node --watch app.js",
+        "run -n 2 -- deno run -A main.ts",
+        "run -n 2 -- ./absent",
+        "run -n 2 -- no-such-program",
+        "run -n 2 -- ./package.json",
+        "run -n 2 -- ./folder",
+    ]));
+}
+
+#[test]
+fn a_file_of_variables_is_blamed_by_its_line() {
+    let place = Place::new();
+    place.write("bad.env", "A=1\n\n# fine\nB 2\n");
+    place.write("open.env", "A=1\nB=\"2\n");
+    golden!(place.transcript(&[
+        "run --env-file bad.env -- ./x",
+        "run --env-file open.env -- ./x",
+        "run --env-file none.env -- ./x",
+    ]));
+}
+
+#[test]
+fn the_number_of_workers_in_the_environment_is_checked_too() {
+    let place = Place::new();
+    let typed = |value| place.typed("check -- /bin/sh", &[("WEB_CONCURRENCY", value)]);
+    let [wrong, three] = ["many", "3"].map(typed);
+    golden!(wrong);
+    assert!(three.contains("workers    3\n"), "{three}");
+    assert!(place.typed("check -n 2 -- /bin/sh", &[("WEB_CONCURRENCY", "many")]).contains("workers    2\n"));
+}
+
+#[test]
+fn check_says_what_run_would_do() {
+    let place = Place::new();
+    place.write("vars.env", "B=2\n");
+    golden!(place.transcript(&[
+        "check -n 3 --env A=1 --env-file vars.env --ready message --stop-timeout 1m -- /bin/sh app.sh",
+        "check -n 1 --name shop --log json -- /bin/sh",
+        "check -n 1 -- ./absent",
+    ]));
+}
+
+#[test]
+fn a_primary_that_is_not_there_is_exit_code_3() {
+    let place = Place::new();
+    drop(UnixListener::bind(place.path().join("stale.sock")).unwrap());
+    golden!(place.transcript(&[
+        "status",
+        "status --name shop",
+        "status --control ./nowhere.sock",
+        "events",
+        "scale -1",
+        "scale +2 --name stale",
+        "stop",
+        "stop --now --timeout 1s --name shop",
+        "list",
+        "list --json",
+    ]));
+}
+
+#[test]
+fn of_several_primaries_one_has_to_be_named() {
+    let place = Place::new();
+    let _one = UnixListener::bind(place.path().join("one.sock")).unwrap();
+    let _two = UnixListener::bind(place.path().join("two.sock")).unwrap();
+    golden!(place.typed("status", &[]));
+}
+
+#[test]
+fn a_runtime_folder_of_others_is_refused() {
+    let place = Place::new();
+    place.write("file", "");
+    let folder = place.path().join("file").display().to_string();
+    let output = place.clustr(&["list"], &[("CLUSTR_RUNTIME_DIR", &folder)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("is not a folder"));
+}

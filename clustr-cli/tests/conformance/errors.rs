@@ -1,0 +1,54 @@
+//! What cannot be had is refused with the error that the app would see without a cluster.
+
+use std::net::{Ipv6Addr, TcpListener};
+
+use clustr_benches::http;
+
+use crate::harness::ensure;
+use crate::harness::node::on_each_node;
+use crate::harness::{Run, SOON, v4};
+
+#[test]
+fn a_port_that_somebody_has_is_in_use_until_it_is_free() {
+    on_each_node("port in use, then free", |node| {
+        let run = Run::app(node, "retry.js").workers(2);
+        let foreign =
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, run.port())).map_err(|error| error.to_string())?;
+        let mut primary = run.start()?;
+        for slot in 0..2 {
+            let line = format!("app.{slot} | cannot listen: EADDRINUSE bind {}", primary.port());
+            let name = line.replace("app.", "retry.");
+            primary.wait_said(&name)?;
+        }
+        drop(foreign);
+        http::get_from_all(primary.address(), "/", 2, SOON)?;
+        primary.stop()
+    });
+}
+
+#[test]
+fn addresses_that_cannot_be_had_are_refused_by_name() {
+    on_each_node("refused addresses", |node| {
+        let mut primary = Run::app(node, "refused.js").workers(2).start()?;
+        for answer in http::get_from_all(v4(primary.port() + 2), "/", 2, SOON)? {
+            let errors = &answer["errors"];
+            ensure!(errors["twice"]["code"] == "EADDRINUSE", "the same port twice: {answer}");
+            ensure!(errors["unusable"]["code"] == "EADDRNOTAVAIL", "an address of nobody: {answer}");
+            ensure!(errors["unusable"]["syscall"] == "bind", "the call that failed: {answer}");
+            ensure!(errors["after"] == "listening", "after a refusal: {answer}");
+        }
+        primary.stop()
+    });
+}
+
+#[test]
+fn a_privileged_port_is_refused_to_an_ordinary_user() {
+    let root = |_: &_| rustix::process::geteuid().is_root().then_some("needs an ordinary user");
+    crate::harness::node::on_some_nodes("privileged port", root, |node| {
+        let mut primary = Run::app(node, "refused.js").workers(2).start()?;
+        for answer in http::get_from_all(v4(primary.port() + 2), "/", 2, SOON)? {
+            ensure!(answer["errors"]["privileged"]["code"] == "EACCES", "{answer}");
+        }
+        primary.stop()
+    });
+}

@@ -1,0 +1,160 @@
+//! Which nodes there are, and one case on each of them.
+//!
+//! Owns the line that a case prints for each version and sharing: `conformance: CASE node VERSION ok`, or `FAILED WHY`,
+//! with `[handoff]` before that where the primary hands connections over; or `skipped WHY` where the case does not apply to that version or that user.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::Outcome;
+
+/// A node that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) program: String,
+    pub(crate) version: String,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    /// How its workers get connections.
+    pub(crate) share: &'static str,
+}
+
+/// Both ways of sharing: every case holds for each.
+const SHARES: [&str; 2] = ["shared", "handoff"];
+
+/// Every node of `CLUSTR_NODES` (separated by colons), else the one in `PATH`.
+///
+/// # Panics
+///
+/// There is none, and `CI` is set.
+pub(crate) fn nodes() -> &'static [Node] {
+    static NODES: OnceLock<Vec<Node>> = OnceLock::new();
+    NODES.get_or_init(|| {
+        let wished = std::env::var("CLUSTR_NODES").unwrap_or_else(|_| "node".into());
+        let programs = wished.split(':').filter(|program| !program.is_empty());
+        let found: Vec<Node> = programs.filter_map(probe).collect();
+        if found.is_empty() {
+            missing("node");
+        }
+        found
+    })
+}
+
+/// Says that something is missing, which is a failure where everything should be there.
+///
+/// # Panics
+///
+/// `CI` is set.
+pub(crate) fn missing(what: &str) {
+    println!("skipped: {what} not found");
+    assert!(std::env::var_os("CI").is_none(), "{what} not found, and CI is set");
+}
+
+/// The folder of npm packages that `cargo xtask test` has made.
+pub(crate) fn packages() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("CLUSTR_TEST_APPS")?).join("node_modules");
+    folder.is_dir().then_some(folder)
+}
+
+/// Whether a package is there; says so if not.
+pub(crate) fn has_package(name: &str) -> bool {
+    let found = packages().is_some_and(|folder| folder.join(name).is_dir());
+    if !found {
+        missing(&format!("npm package {name}"));
+    }
+    found
+}
+
+/// Runs a case on each node in each sharing, prints its lines and fails at the end if one failed.
+///
+/// # Panics
+///
+/// The case failed on at least one node.
+pub(crate) fn on_each_node(case: &str, body: impl Fn(&Node) -> Outcome) {
+    on_some_nodes(case, |_| None, body);
+}
+
+/// The same, except where `unfit` gives a reason to leave a node out.
+///
+/// # Panics
+///
+/// The case failed on at least one node.
+pub(crate) fn on_some_nodes(
+    case: &str,
+    unfit: impl Fn(&Node) -> Option<&'static str>,
+    body: impl Fn(&Node) -> Outcome,
+) {
+    on_nodes(case, &SHARES, unfit, body);
+}
+
+/// Runs a case that is about connections that are handed over.
+///
+/// # Panics
+///
+/// The case failed on at least one node.
+pub(crate) fn handed_over(case: &str, body: impl Fn(&Node) -> Outcome) {
+    on_nodes(case, &["handoff"], |_| None, body);
+}
+
+fn on_nodes(
+    case: &str,
+    shares: &[&'static str],
+    unfit: impl Fn(&Node) -> Option<&'static str>,
+    body: impl Fn(&Node) -> Outcome,
+) {
+    let mut faults = Vec::new();
+    for (node, share) in nodes().iter().flat_map(|node| shares.iter().map(move |share| (node, *share))) {
+        let node = &Node { share, ..node.clone() };
+        let mark = if share == "shared" { "" } else { " [handoff]" };
+        let version = format!("{}{mark}", node.version);
+        match unfit(node).map_or_else(|| Ok(body(node)), Err) {
+            Err(why) => println!("conformance: {case} node {version} skipped {why}"),
+            Ok(Ok(())) => println!("conformance: {case} node {version} ok"),
+            Ok(Err(why)) => {
+                println!(
+                    "conformance: {case} node {version} FAILED {}",
+                    why.lines().next().unwrap_or_default()
+                );
+                faults.push(format!("node {version}: {why}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{case}:\n{}", faults.join("\n"));
+}
+
+/// Runs a body with the first node, or says that there is none.
+///
+/// # Panics
+///
+/// The body failed.
+pub(crate) fn with_node(body: impl FnOnce(&Node) -> Outcome) {
+    if let Some(node) = nodes().first() {
+        super::hold(body(node));
+    }
+}
+
+/// What a script prints on this node, as JSON.
+///
+/// # Errors
+///
+/// It fails, or prints something else.
+pub(crate) fn ask(node: &Node, script: &str, args: &[&str]) -> Result<serde_json::Value, String> {
+    let mut command = Command::new(&node.program);
+    command.arg(super::app(script)).args(args);
+    if let Some(folder) = packages() {
+        command.env("NODE_PATH", folder);
+    }
+    let said = command.output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{script}: {error}: '{text}' {}", String::from_utf8_lossy(&said.stderr)))
+}
+
+fn probe(program: &str) -> Option<Node> {
+    let said = Command::new(program).args(["-p", "process.versions.node"]).output().ok()?;
+    let version = String::from_utf8(said.stdout).ok()?.trim().to_owned();
+    let mut numbers = version.split('.').map(str::parse);
+    let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(Node { program: program.to_owned(), version, major, minor, share: SHARES[0] })
+}

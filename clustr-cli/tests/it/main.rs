@@ -1,0 +1,20 @@
+//! The program as people use it: started, loaded, killed, asked and stopped.
+//!
+//! Owns the promises of `clustr run` and its companions that only a whole process can prove. The conformance test
+//! beside it proves node's protocol.
+#![expect(clippy::disallowed_methods, reason = "tests start programs and read clocks")]
+#![expect(clippy::print_stdout, reason = "what was skipped, and what was measured, is told")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod control;
+mod demo;
+mod hostile;
+mod hygiene;
+mod idle;
+mod kills;
+mod output;
+mod starts;
+mod stops;
+mod story;
