@@ -103,7 +103,8 @@ impl Balancer {
     fn in_turn(&mut self, candidates: &[Candidate], load: impl Fn(&Candidate) -> u32) -> Option<usize> {
         let next = self.next;
         let turn = |candidate: &Candidate| candidate.slot.wrapping_sub(next);
-        let (place, chosen) = open(candidates).min_by_key(|(_, candidate)| (load(candidate), turn(candidate)))?;
+        let (place, chosen) =
+            open(candidates).min_by_key(|(_, candidate)| (load(candidate), turn(candidate)))?;
         if self.balance == Balance::RoundRobin {
             let passed = candidates.iter().filter(|candidate| turn(candidate) < turn(chosen));
             passed.for_each(|candidate| note_missed(&mut self.missed, candidate.slot));

@@ -1,13 +1,17 @@
 //! Which nodes there are, and one case on each of them.
 //!
 //! Owns the line that a case prints for each version and sharing: `conformance: CASE node VERSION ok`, or `FAILED WHY`,
-//! with `[handoff]` before that where the primary hands connections over; or `skipped WHY` where the case does not apply to that version or that user.
+//! with `[handoff]` before that where the primary hands connections over; or `skipped WHY` where the case does not apply
+//! to that version or that user.
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use super::Outcome;
+
+/// Held for reading by every case, and for writing by those that want to be alone.
+static QUIET: RwLock<()> = RwLock::new(());
 
 /// A node that runs.
 #[derive(Clone, Debug)]
@@ -88,6 +92,17 @@ pub(crate) fn on_some_nodes(
     on_nodes(case, &SHARES, unfit, body);
 }
 
+/// Runs a case about how evenly connections are handed over while no other case of this program runs: a worker that the
+/// host does not run cannot take its turn.
+///
+/// # Panics
+///
+/// The case failed on at least one node.
+pub(crate) fn handed_over_alone(case: &str, body: impl Fn(&Node) -> Outcome) {
+    let _alone = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+    on_quiet_nodes(case, &["handoff"], |_| None, body);
+}
+
 /// Runs a case that is about connections that are handed over.
 ///
 /// # Panics
@@ -98,6 +113,16 @@ pub(crate) fn handed_over(case: &str, body: impl Fn(&Node) -> Outcome) {
 }
 
 fn on_nodes(
+    case: &str,
+    shares: &[&'static str],
+    unfit: impl Fn(&Node) -> Option<&'static str>,
+    body: impl Fn(&Node) -> Outcome,
+) {
+    let _beside_others = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+    on_quiet_nodes(case, shares, unfit, body);
+}
+
+fn on_quiet_nodes(
     case: &str,
     shares: &[&'static str],
     unfit: impl Fn(&Node) -> Option<&'static str>,
