@@ -99,6 +99,7 @@ impl App {
                 roster.about(worker, out, |slot, turn| slot.spawn_failed(fault, turn))
             }
             Event::Ready(worker) => roster.about(worker, out, Slot::ready),
+            Event::AssumedReady(worker) => roster.about(worker, out, Slot::assumed_ready),
             Event::Left(worker) => roster.about(worker, out, Slot::left),
             Event::Drained(worker) => roster.about(worker, out, Slot::drained),
             Event::DrainFailed(worker) => roster.about(worker, out, Slot::drain_failed),

@@ -15,6 +15,8 @@ pub enum Event {
     SpawnFailed(WorkerId, SpawnFault),
     /// The worker can serve: by its own word, or by what stands for it.
     Ready(WorkerId),
+    /// Nothing speaks against it: a program of a kind that says nothing has lived for as long as stands for its word.
+    AssumedReady(WorkerId),
     /// The worker said that it is leaving of its own accord (it takes nothing new from now on).
     Left(WorkerId),
     /// The worker has finished what it had open, after [`Action::Drain`](crate::Action::Drain).
@@ -65,6 +67,7 @@ impl Event {
             Self::Spawned(worker)
             | Self::SpawnFailed(worker, _)
             | Self::Ready(worker)
+            | Self::AssumedReady(worker)
             | Self::Left(worker)
             | Self::Drained(worker)
             | Self::DrainFailed(worker)

@@ -115,6 +115,10 @@ impl Slot {
         self.worker_mut().map_or(Heard::Ignored, |worker| worker.ready(turn))
     }
 
+    pub(crate) fn assumed_ready(&mut self, turn: &mut Turn<'_>) -> Heard {
+        self.worker_mut().map_or(Heard::Ignored, |worker| worker.assumed_ready(turn))
+    }
+
     pub(crate) fn left(&mut self, turn: &mut Turn<'_>) -> Heard {
         self.worker_mut().map_or(Heard::Ignored, |worker| worker.left(turn))
     }

@@ -85,6 +85,14 @@ impl Worker {
         Heard::Taken
     }
 
+    pub(crate) fn assumed_ready(&mut self, turn: &mut Turn<'_>) -> Heard {
+        match self.phase {
+            Phase::Starting { .. } => self.serve(true, turn),
+            Phase::Ready { .. } | Phase::Leaving(_) => return Heard::Ignored,
+        }
+        Heard::Taken
+    }
+
     /// The readiness deadline, or the next word of its stop, has come.
     pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
         match &mut self.phase {

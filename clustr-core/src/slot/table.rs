@@ -29,6 +29,7 @@ enum Input {
     HostShort,
     ProgramWrong,
     Ready,
+    AssumedReady,
     Left,
     Drained,
     DrainFailed,
@@ -40,7 +41,7 @@ enum Input {
     Timeout,
 }
 
-const INPUTS: [Input; 16] = [
+const INPUTS: [Input; 17] = [
     Input::Wanted,
     Input::Unwanted,
     Input::AtOnce,
@@ -48,6 +49,7 @@ const INPUTS: [Input; 16] = [
     Input::HostShort,
     Input::ProgramWrong,
     Input::Ready,
+    Input::AssumedReady,
     Input::Left,
     Input::Drained,
     Input::DrainFailed,
@@ -159,6 +161,7 @@ fn apply(slot: &mut Slot, input: Input, turn: &mut Turn<'_>) -> Heard {
         Input::HostShort => return slot.spawn_failed(SpawnFault::HostShort, turn),
         Input::ProgramWrong => return slot.spawn_failed(SpawnFault::Program, turn),
         Input::Ready => return slot.ready(turn),
+        Input::AssumedReady => return slot.assumed_ready(turn),
         Input::Left => return slot.left(turn),
         Input::Drained => return slot.drained(turn),
         Input::DrainFailed => return slot.drain_failed(turn),

@@ -139,6 +139,7 @@ impl World {
             Event::Spawned(_)
             | Event::SpawnFailed(..)
             | Event::Ready(_)
+            | Event::AssumedReady(_)
             | Event::Left(_)
             | Event::Drained(_)
             | Event::DrainFailed(_)
@@ -157,7 +158,7 @@ impl World {
                 process.spawned = true;
                 return None;
             }
-            Event::Ready(_) => {
+            Event::Ready(_) | Event::AssumedReady(_) => {
                 process.said_ready = true;
                 return None;
             }
