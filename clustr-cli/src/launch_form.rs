@@ -94,6 +94,11 @@ impl Program {
     }
 }
 
+/// Whether the command starts node itself.
+pub(crate) fn is_node(command: &[OsString]) -> bool {
+    Program::of(&split(command).0) == Program::Node
+}
+
 /// Whether `command` can be run as so many workers. `package_script` reads a script out of `package.json`.
 ///
 /// # Errors

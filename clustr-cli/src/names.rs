@@ -5,6 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use clustr_supervisor::config::Addr;
+
 use crate::launch_form::{self, Program};
 
 /// The longest name, in bytes: the socket's path has to fit into 108.
@@ -26,6 +28,16 @@ pub(crate) fn of_command(command: &[OsString], cwd: &Path) -> String {
         None => Path::new(program).file_name(),
     };
     legalise(&named.unwrap_or(program).to_string_lossy())
+}
+
+/// The name of a listener that was given none: of its port, its file, its descriptor.
+pub(crate) fn of_listener(addr: &Addr) -> String {
+    match addr {
+        Addr::Tcp { port, .. } | Addr::Udp { port, .. } => port.to_string(),
+        Addr::Unix(path) => legalise(&path.file_name().unwrap_or_default().to_string_lossy()),
+        Addr::Abstract(name) => legalise(&String::from_utf8_lossy(name)),
+        Addr::Fd(number) => format!("fd{number}"),
+    }
 }
 
 /// `.` and `..` have no stem: they are a folder's `index.js`.

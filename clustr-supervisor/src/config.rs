@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use clustr_core::Policy;
-pub use clustr_net::Balance;
+pub use clustr_net::{Addr, Balance};
 use nix::sys::signal::Signal;
 
 /// Everything a primary needs to know.
@@ -19,8 +19,12 @@ pub struct Config {
     pub program: Program,
     /// The rules of its workers' lives.
     pub policy: Policy,
+    /// What the primary binds, and gives to its workers.
+    pub listen: Vec<Listen>,
     /// How workers get connections.
     pub share: Share,
+    /// How sockets reach them.
+    pub delivery: Delivery,
     /// Which worker gets a connection; of meaning in [`Share::Handoff`] only.
     pub balance: Balance,
     /// What stands for "ready".
@@ -49,7 +53,9 @@ impl Config {
             name: name.to_owned(),
             program,
             policy,
+            listen: Vec::new(),
             share: Share::Auto,
+            delivery: Delivery::default(),
             balance: Balance::RoundRobin,
             ready: ReadyWhen::Auto,
             stop_signal: Signal::SIGTERM,
@@ -74,6 +80,33 @@ pub struct Program {
     pub cwd: Option<PathBuf>,
 }
 
+/// A listener that the primary binds.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Its name in `LISTEN_FDNAMES` and on clustr's channel: printable ASCII without a colon, at most 255 bytes.
+    pub name: String,
+    /// Where. [`Addr::Fd`] is one of [`Config::inherited`].
+    pub addr: Addr,
+}
+
+/// How sockets reach a worker: these add up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Delivery {
+    /// The listeners of [`Config::listen`] as descriptors that `LISTEN_FDS` counts: sd_listen_fds(3).
+    pub fds: bool,
+    /// Where there are such listeners, clustr's own channel beside them: `clustr_net::worker`.
+    pub channel: bool,
+    /// Node's channel. To be left out for programs that are no node: what they start might take it for theirs.
+    pub node: bool,
+}
+
+impl Default for Delivery {
+    /// All of them.
+    fn default() -> Self {
+        Self { fds: true, channel: true, node: true }
+    }
+}
+
 /// How workers get connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Share {
@@ -89,12 +122,13 @@ pub enum Share {
 /// What stands for a worker's word that it can serve.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ReadyWhen {
-    /// The first of node's `listening` and `process.send('ready')`; at the deadline it counts as ready.
+    /// The worker's own word, or node's `listening`, whichever comes first; at the deadline it counts as ready. A program
+    /// that takes `LISTEN_FDS` and says nothing counts as ready when it has lived for a second.
     #[default]
     Auto,
     /// Node's `listening`; at the deadline the start has failed.
     Listen,
-    /// `process.send('ready')`; at the deadline the start has failed.
+    /// `process.send('ready')`, or `ready()` on clustr's channel; at the deadline the start has failed.
     Message,
 }
 

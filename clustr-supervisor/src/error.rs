@@ -5,6 +5,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use clustr_net::BindError;
+
 use crate::process::LookupError;
 
 /// Why a primary cannot start, or cannot go on. `Display` says what; `hint()` what to type instead.
@@ -30,6 +32,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// What was to be listened on cannot be.
+    #[error(transparent)]
+    Listen(ListenError),
     /// Another primary of this name is running.
     #[error("a primary named '{name}' is already running{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     NameTaken {
@@ -58,6 +63,57 @@ pub enum StartError {
     },
 }
 
+/// Why the primary cannot listen as it was told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The kernel says no.
+    #[error("could not listen")]
+    Bind(#[source] BindError),
+    /// There is no such descriptor.
+    #[error("descriptor {0} was not given to clustr")]
+    NoSuchFd(u32),
+    /// A descriptor is no socket that can listen.
+    #[error("could not listen on descriptor {number}")]
+    Adopt {
+        /// Its number.
+        number: u32,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Not printable ASCII, or with a colon.
+    #[error("'{0}' cannot be the name of a listener")]
+    Name(String),
+    /// Two have the same name.
+    #[error("two listeners are named '{0}'")]
+    SameName(String),
+    /// `LISTEN_FDS` gives a worker a listener, never a connection.
+    #[error("connections cannot be handed over through LISTEN_FDS")]
+    HandoffByFds,
+}
+
+impl ListenError {
+    /// Something to type instead.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ADDRINUSE.raw_os_error()) => {
+                Some("ss -ltnp shows who has the port; or choose another one: --listen :0".into())
+            }
+            Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
+                Some("ports below 1024 need a privilege: --listen :8080".into())
+            }
+            Self::Bind(_) => None,
+            Self::NoSuchFd(_) | Self::Adopt { .. } => Some("--listen :3001, and clustr binds it".into()),
+            Self::Name(_) => Some("--listen web=:3001".into()),
+            Self::SameName(_) => Some("--listen web=:3001 --listen admin=:3002".into()),
+            Self::HandoffByFds => {
+                Some("--share shared, or a program that speaks clustr's channel or node's".into())
+            }
+        }
+    }
+}
+
 impl StartError {
     pub(crate) const fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
@@ -69,6 +125,7 @@ impl StartError {
         match self {
             Self::NoCommand => Some("clustr run -- node app.js".into()),
             Self::Command { hint, .. } => hint.clone(),
+            Self::Listen(error) => error.hint(),
             Self::NameTaken { name, .. } => Some(format!(
                 "clustr stop --name {name}, or give this one another name: clustr run --name {name}2 …"
             )),

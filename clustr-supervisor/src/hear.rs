@@ -7,9 +7,11 @@ use clustr_core::{Command, EndReason, Event, Exit, Target, Ticket, WorkerId};
 use nix::sys::signal::Signal;
 
 use crate::news::Fact;
-use crate::reactor::Wake;
+use crate::reactor::{Reactor, Wake};
+use crate::sharing::{Heard, Moment, Sharing};
 use crate::signals::Word;
 use crate::supervisor::Supervisor;
+use crate::worker::Worker;
 
 /// The ticket of wishes that nobody waits for: those that came as signals.
 const NOBODY: Ticket = Ticket(u64::MAX);
@@ -21,12 +23,16 @@ const UNKNOWN_CODE: i32 = 255;
 /// only ends the talk of somebody who has inherited the worker's end.
 const LAST_TURNS_MAX: usize = 4096;
 
+/// What hears one of a worker's channels.
+type Ear = fn(&mut Sharing, WorkerId, &mut Worker, &mut Reactor, Moment) -> Heard;
+
 impl Supervisor {
     /// What a wake-up means.
     pub(crate) fn translate(&mut self, wake: Wake) {
         match wake {
             Wake::Exit(worker) => self.hear_exit(worker),
             Wake::Channel(worker) => self.hear_channel(worker),
+            Wake::Node(worker) => self.hear_node(worker),
             Wake::Timer => {}
             Wake::Signals => self.hear_signals(),
             Wake::Output(id) => self.logs.readable(id, &mut self.reactor, self.now),
@@ -58,26 +64,30 @@ impl Supervisor {
 
     /// Everything that a worker said before it ended: no more than its socket could hold.
     fn hear_last_words(&mut self, id: WorkerId) {
-        for _ in 0..LAST_TURNS_MAX {
-            if !self.hear_some(id) {
-                return;
-            }
-        }
+        let mut turns = 0..LAST_TURNS_MAX;
+        while turns.next().is_some() && self.hear_some(id, Sharing::hear_channel) {}
+        while turns.next().is_some() && self.hear_some(id, Sharing::hear_node) {}
     }
 
     fn hear_channel(&mut self, id: WorkerId) {
-        if self.hear_some(id) {
+        if self.hear_some(id, Sharing::hear_channel) {
             self.reactor.again(Wake::Channel(id));
         }
     }
 
-    /// Hears a turn's worth of what a worker says; says whether there may be more.
-    fn hear_some(&mut self, id: WorkerId) -> bool {
-        let ending = self.is_ending();
+    fn hear_node(&mut self, id: WorkerId) {
+        if self.hear_some(id, Sharing::hear_node) {
+            self.reactor.again(Wake::Node(id));
+        }
+    }
+
+    /// Hears a turn's worth of what a worker says over one of its channels; says whether there may be more.
+    fn hear_some(&mut self, id: WorkerId, hear: Ear) -> bool {
+        let moment = Moment { now: self.now, ending: self.is_ending() };
         let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let heard = self.sharing.hear(id, worker, &mut self.reactor, ending, self.now);
-        if let Some(endpoint) = heard.over {
-            self.reactor.deregister(&endpoint, worker.channel.watch);
+        let heard = hear(&mut self.sharing, id, worker, &mut self.reactor, moment);
+        if heard.spoke {
+            self.readiness.forget(id);
         }
         self.inbox.extend(heard.events);
         for fact in heard.facts {

@@ -39,9 +39,11 @@ mod logs;
 pub mod news;
 mod process;
 mod reactor;
+mod readiness;
 mod requests;
 mod sharing;
 mod signals;
+mod start;
 mod status;
 mod supervisor;
 #[allow(unsafe_code, reason = "the crate's only unsafe code, counted by `cargo xtask tidy`")]
@@ -50,7 +52,7 @@ mod tell;
 mod worker;
 
 pub use config::Config;
-pub use error::StartError;
+pub use error::{ListenError, StartError};
 pub use nix::sys::signal::Signal;
 pub use supervisor::Supervisor;
 

@@ -115,11 +115,7 @@ impl fmt::Display for Fact {
             }
             Self::Ready { slot, pid, took_ms, assumed, .. } => {
                 write!(f, "worker ready slot={slot} pid={pid} took={}", span(*took_ms))?;
-                if *assumed {
-                    f.write_str(" (assumed: it did not say so within --ready-timeout)")
-                } else {
-                    Ok(())
-                }
+                if *assumed { f.write_str(" (assumed: it has not said so)") } else { Ok(()) }
             }
             Self::Overdue { slot, after_ms, .. } => {
                 write!(f, "worker not ready in time, killing it slot={slot} after={}", span(*after_ms))

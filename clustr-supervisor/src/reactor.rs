@@ -26,8 +26,10 @@ const EVENTS_MAX: usize = 256;
 pub(crate) enum Wake {
     /// A worker's process has ended.
     Exit(WorkerId),
-    /// A worker's channel can be read or written.
+    /// clustr's channel to a worker can be read or written.
     Channel(WorkerId),
+    /// Node's channel to a worker can be read or written.
+    Node(WorkerId),
     /// A deadline has come.
     Timer,
     /// Signals have arrived.

@@ -67,6 +67,7 @@ impl Supervisor {
             command: self.program.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             addresses: self.sharing.addresses(),
             share: self.sharing.name(),
+            delivery: self.sharing.deliveries(),
         };
         let pid = |slot: &SlotView| Some(self.workers.get(&slot.worker?)?.process.id());
         Status {

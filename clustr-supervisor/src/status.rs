@@ -16,6 +16,7 @@ pub(crate) struct AppFacts<'a> {
     pub(crate) command: Vec<String>,
     pub(crate) addresses: Vec<String>,
     pub(crate) share: &'static str,
+    pub(crate) delivery: Vec<String>,
 }
 
 /// An app as it is now. `pid` tells a slot's process.
@@ -33,7 +34,7 @@ pub(crate) fn app_status(
         wanted: view.wanted,
         ready: view.ready,
         share: facts.share.into(),
-        delivery: vec!["node".into()],
+        delivery: facts.delivery,
         listeners: listeners.collect(),
         workers: app.slots().map(|slot| worker_status(&slot, pid(&slot), now)).collect(),
         command: facts.command,

@@ -17,14 +17,15 @@ use nix::sys::signal::Signal;
 use rustix::process::{Resource, Rlimit};
 
 use crate::clock;
-use crate::config::{Config, Output, Program, Share};
+use crate::config::{Config, Output, Program, ReadyWhen, Share};
 use crate::control::{Control, OpenError};
 use crate::error::StartError;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::process::{Courtesy, Launcher, Strangers};
 use crate::reactor::{Reactor, Wake};
-use crate::sharing::node::NodeSharing;
+use crate::readiness::Readiness;
+use crate::sharing::Sharing;
 use crate::signals::Signals;
 use crate::worker::Worker;
 
@@ -35,12 +36,14 @@ pub struct Supervisor {
     pub(crate) program: Program,
     pub(crate) output: Output,
     pub(crate) stop_signal: Signal,
+    pub(crate) ready: ReadyWhen,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
     pub(crate) launcher: Launcher,
     pub(crate) courtesy: Courtesy,
     pub(crate) logs: Logs,
-    pub(crate) sharing: NodeSharing,
+    pub(crate) sharing: Sharing,
+    pub(crate) readiness: Readiness,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
     pub(crate) spawn_error: (String, Option<String>),
@@ -59,9 +62,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn new(config: Config) -> Result<Self, StartError> {
+    pub fn new(mut config: Config) -> Result<Self, StartError> {
         let nofile = raise_descriptor_limit();
         let launcher = launcher(&config.program, nofile)?;
+        let sharing = Sharing::new(&mut config)?;
         let signals = Signals::take().map_err(StartError::system("take over signals"))?;
         let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
         reactor.register_readable(&signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
@@ -74,11 +78,13 @@ impl Supervisor {
             logs: Logs::new(format, waker).map_err(StartError::system("start the writer thread"))?,
             strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
             app: App::new(config.policy, seed(now)),
-            sharing: NodeSharing::new(config.share, config.balance, config.inherited, config.ready),
+            sharing,
+            readiness: Readiness::default(),
             name: config.name,
             program: config.program,
             output: config.output,
             stop_signal: config.stop_signal,
+            ready: config.ready,
             launcher,
             courtesy: Courtesy::new(config.share == Share::Handoff),
             reactor,
@@ -126,7 +132,11 @@ impl Supervisor {
             self.pump();
         }
         self.logs.handle_timeout(&mut self.reactor, self.now);
-        self.sharing.handle_timeout(&mut self.reactor, self.now);
+        self.sharing.handle_timeout(&mut self.workers, &mut self.reactor, self.now);
+        while let Some(id) = self.readiness.due(self.now) {
+            self.inbox.push_back(Event::AssumedReady(id));
+        }
+        self.pump();
         if let Some(control) = &mut self.control {
             control.handle_timeout(&mut self.reactor, self.now);
         }
@@ -156,7 +166,7 @@ impl Supervisor {
         let core = self.app.deadline().map(|due| due.at);
         let control = self.control.as_ref().and_then(Control::deadline);
         let sharing = self.sharing.deadline(self.now);
-        [core, control, self.logs.deadline(), sharing].into_iter().flatten().min()
+        [core, control, self.logs.deadline(), sharing, self.readiness.deadline()].into_iter().flatten().min()
     }
 
     /// Gives the core its facts, until there are none: carrying out an order may bring new ones.
@@ -174,9 +184,7 @@ impl Supervisor {
     fn forget(&mut self, id: WorkerId) {
         let comes_back = !self.is_ending() && self.app.slot(id.slot).is_some_and(is_hopeful);
         let Some(mut worker) = self.workers.remove(&id) else { return };
-        if let Some(endpoint) = &worker.channel.endpoint {
-            self.reactor.deregister(endpoint, worker.channel.watch);
-        }
+        self.readiness.forget(id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
         self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);

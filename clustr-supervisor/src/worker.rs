@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use clustr_net::handoff::Sender;
 use clustr_net::node::Endpoint;
 use nix::sys::signal::Signal;
 
@@ -19,17 +20,41 @@ pub(crate) struct Worker {
     /// Its number on node's channel; never used twice in a primary's life.
     pub(crate) unique_id: u64,
     pub(crate) exit_watch: Registration,
-    pub(crate) channel: Channel,
+    pub(crate) node: NodeChannel,
+    /// `None` where it was given none.
+    pub(crate) channel: Option<Channel>,
     /// The process that speaks on the channel, if it is not the leader itself.
     pub(crate) speaker: Option<Speaker>,
 }
 
-/// Node's channel to one worker.
+/// clustr's own channel to one worker.
 #[derive(Debug)]
 pub(crate) struct Channel {
     /// Gone once the conversation is over, with all that it held.
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) sender: Option<Sender>,
     pub(crate) watch: Registration,
+    pub(crate) state: ChannelState,
+    /// It was offered connections that have not been sent yet.
+    pub(crate) offered: bool,
+    /// It said that it takes nothing more.
+    pub(crate) leaving: bool,
+    /// Its last connection after that is closed, and the core knows.
+    pub(crate) drained: bool,
+}
+
+impl Channel {
+    pub(crate) const fn new(sender: Sender, watch: Registration) -> Self {
+        let state = ChannelState::Silent;
+        Self { sender: Some(sender), watch, state, offered: false, leaving: false, drained: false }
+    }
+}
+
+/// Node's channel to one worker.
+#[derive(Debug)]
+pub(crate) struct NodeChannel {
+    /// Gone once the conversation is over, with all that it held; `None`, too, where the worker was given none.
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) watch: Option<Registration>,
     pub(crate) state: ChannelState,
     /// Whether a node has ever spoken here.
     pub(crate) spoke: bool,
@@ -39,10 +64,11 @@ pub(crate) struct Channel {
     pub(crate) told_addresses: BTreeSet<String>,
 }
 
-impl Channel {
-    pub(crate) const fn new(endpoint: Endpoint, watch: Registration) -> Self {
+impl NodeChannel {
+    pub(crate) fn new(open: Option<(Endpoint, Registration)>) -> Self {
+        let (endpoint, watch) = open.unzip();
         Self {
-            endpoint: Some(endpoint),
+            endpoint,
             watch,
             state: ChannelState::Silent,
             spoke: false,

@@ -18,8 +18,7 @@ pub(crate) struct AbsentOption {
 }
 
 /// Every such option.
-pub(crate) const OPTIONS: [AbsentOption; 7] = [
-    valued("listen", Some('l'), "leave it out: the program's own listen() is shared"),
+pub(crate) const OPTIONS: [AbsentOption; 6] = [
     valued("hang-timeout", None, "end the program from within when it hangs: it is replaced at once"),
     valued("port", None, "leave it out: every port that the program listens on is shared"),
     valued("private-port", None, "let the program listen with exclusive: true on a port of its own"),

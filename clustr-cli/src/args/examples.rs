@@ -34,6 +34,7 @@ Examples:
   clustr run -- node app.js
   clustr run -n 4 --name shop --env PORT=3001 -- node server.js
   clustr run --restart transient --stop-timeout 30s -- node worker.js
+  clustr run --listen :3001 -- ./server      a server that takes its listener from LISTEN_FDS
 
 TIME is 500ms, 10s, 2m. Ctrl-C stops gracefully: what is open is finished, exit code 0.";
 
@@ -99,7 +100,7 @@ pub(super) fn after_long() -> String {
 /// The end of `clustr run --help`.
 pub(super) fn run_long() -> String {
     let options: Vec<String> = absent::OPTIONS.iter().map(|option| format!("--{}", option.long)).collect();
-    let values = "--share per-worker, --balance hash|random|cpu, --delivery fds|channel|intercept, \
+    let values = "--share per-worker, --balance hash|random|cpu, --delivery intercept, \
                   --ready notify|http:PATH|tcp:PORT|exec:CMD|delay:TIME, --log journal|file:PATH";
     format!("{RUN}\n\nNot in this version: {}, {values}, configuration files.", options.join(", "))
 }

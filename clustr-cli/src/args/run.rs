@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use clustr_core::{Intensity, RestartMode, StopOrder};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, NewsFormat, Output, ReadyWhen, Share};
+use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, ReadyWhen, Share};
 
 use super::absent::Absent;
 use super::values::{self, Choice, Variable, Workers};
@@ -17,9 +17,13 @@ use super::values::{self, Choice, Variable, Workers};
 /// How a socket reaches a worker.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Delivery {
-    /// What fits the program: node's channel.
+    /// What fits the program.
     #[default]
     Auto,
+    /// Descriptors that `LISTEN_FDS` counts.
+    Fds,
+    /// clustr's own channel.
+    Channel,
     /// Node's channel.
     Node,
 }
@@ -45,13 +49,14 @@ const BALANCE: Choice<Balance> = Choice {
 };
 
 const DELIVERY: Choice<Delivery> = Choice {
-    now: &[("auto", Delivery::Auto), ("node", Delivery::Node)],
-    also: &[],
-    later: &[
-        ("fds", "run a program that speaks node's channel: clustr run -- node app.js"),
-        ("channel", "run a program that speaks node's channel: clustr run -- node app.js"),
-        ("intercept", "run a program that speaks node's channel: clustr run -- node app.js"),
+    now: &[
+        ("auto", Delivery::Auto),
+        ("fds", Delivery::Fds),
+        ("channel", Delivery::Channel),
+        ("node", Delivery::Node),
     ],
+    also: &[],
+    later: &[("intercept", "--listen :3001, and a program that takes its listener from LISTEN_FDS")],
 };
 
 const RESTART: Choice<RestartMode> = Choice {
@@ -108,6 +113,9 @@ pub(crate) struct RunOptions {
     /// How many workers [default: $WEB_CONCURRENCY, else as many as CPUs]
     #[arg(short = 'n', long, value_name = "N|auto", value_parser = values::workers, help_heading = "Workers")]
     pub(crate) workers: Option<Workers>,
+    /// Bind ADDR and give it to the workers: by LISTEN_FDS, and by clustr's and node's channels; may be repeated
+    #[arg(short = 'l', long, value_name = "[NAME=]ADDR", value_parser = values::listen, help_heading = "Workers")]
+    pub(crate) listen: Vec<Listen>,
     /// How workers get connections [default: auto]
     #[arg(long, value_name = "auto|shared|handoff", value_parser = SHARE, hide_possible_values = true,
         help_heading = "Workers")]
@@ -116,8 +124,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "round-robin|least-busy|sticky", value_parser = BALANCE,
         hide_possible_values = true, help_heading = "Workers")]
     pub(crate) balance: Option<Balance>,
-    /// How the listening socket reaches a worker [default: auto]
-    #[arg(long, value_name = "auto|node", value_parser = DELIVERY, hide_possible_values = true,
+    /// How sockets reach a worker; may be repeated [default: auto]
+    #[arg(long, value_name = "auto|fds|channel|node", value_parser = DELIVERY, hide_possible_values = true,
         help_heading = "Workers")]
     pub(crate) delivery: Vec<Delivery>,
     /// The name of the app and its primary [default: from the script, app.js: app]

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use clustr_supervisor::config::{Balance, Config, NewsFormat, Output, Program, ReadyWhen, Share};
+use clustr_supervisor::config::{
+    Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share,
+};
 
 use super::plan::{self, Plan};
 use crate::args::CheckArgs;
@@ -28,8 +30,21 @@ pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
 }
 
 fn listing(plan: &Plan, found: &Path) -> String {
-    let Config { name, program, policy, share, balance, ready, stop_signal, output, news, control, .. } =
-        &plan.config;
+    let Config {
+        name,
+        program,
+        policy,
+        listen,
+        share,
+        delivery,
+        balance,
+        ready,
+        stop_signal,
+        output,
+        news,
+        control,
+        ..
+    } = &plan.config;
     let time = |span| humantime::format_duration(span).to_string();
     let mut rows = vec![
         ("name", name.clone()),
@@ -38,11 +53,15 @@ fn listing(plan: &Plan, found: &Path) -> String {
         ("folder", folder(program)),
         ("workers", plan.workers.to_string()),
         ("sharing", sharing_words(*share, *balance)),
-        ("delivery", "node".to_owned()),
+        ("delivery", delivery_words(*delivery, !listen.is_empty())),
         ("ready", format!("{}, within {}", ready_word(*ready), time(policy.ready_timeout()))),
         ("stop", format!("{stop_signal}, within {}", time(policy.stop_timeout()))),
         ("output", format!("{}, news as {}", output_word(*output), news_word(*news))),
     ];
+    if !listen.is_empty() {
+        let named = |listen: &Listen| format!("{}={}", listen.name, listen.addr);
+        rows.push(("listeners", listen.iter().map(named).collect::<Vec<_>>().join(", ")));
+    }
     if let Some(control) = control {
         rows.push(("control", control.display().to_string()));
     }
@@ -68,6 +87,13 @@ fn sharing_words(share: Share, balance: Balance) -> String {
         Share::Auto | Share::Shared => "shared".to_owned(),
         Share::Handoff => format!("handoff, {balance}"),
     }
+}
+
+fn delivery_words(delivery: Delivery, listens: bool) -> String {
+    let ways =
+        [("fds", listens && delivery.fds), ("channel", listens && delivery.channel), ("node", delivery.node)];
+    let words: Vec<&str> = ways.iter().filter(|(_, is_there)| *is_there).map(|(word, _)| *word).collect();
+    words.join(", ")
 }
 
 const fn ready_word(ready: ReadyWhen) -> &'static str {

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, Config, Program, ReadyWhen, Share};
+use clustr_supervisor::config::{Balance, Config, Delivery, Program, ReadyWhen, Share};
 use clustr_supervisor::control::place;
 
 use crate::args::RunOptions;
+use crate::args::run::Delivery as Asked;
 use crate::args::values::{self, ValueError, Variable, Workers};
 use crate::failure::{Failure, Usage};
 use crate::launch_form::{self, Form};
@@ -41,7 +42,8 @@ pub(crate) fn make(
     refuse_absent(&options, &command)?;
     let workers = count_workers(options.workers)?;
     let cwd = working_folder(options.cwd.as_deref())?;
-    let odd = match launch_form::examine(&command, workers, |script| package_script(&cwd, script))? {
+    let delivery = delivery(&options, &command)?;
+    let odd = match form(&command, delivery, workers, &cwd)? {
         Form::Fit => None,
         Form::Odd(what, instead) => Some((what, instead)),
     };
@@ -55,7 +57,9 @@ pub(crate) fn make(
         name,
         program: Program { command, env, cwd: options.cwd },
         policy,
+        listen: options.listen,
         share,
+        delivery,
         balance,
         ready: options.ready.unwrap_or_default(),
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
@@ -83,6 +87,31 @@ fn refuse_absent(options: &RunOptions, command: &[OsString]) -> Result<(), Failu
         }));
     }
     Ok(())
+}
+
+/// What was asked for; else what fits: node's channel for node, and for whoever binds by itself.
+fn delivery(options: &RunOptions, command: &[OsString]) -> Result<Delivery, Failure> {
+    let asked = |way| options.delivery.contains(&way);
+    if options.listen.is_empty() && (asked(Asked::Fds) || asked(Asked::Channel)) {
+        return Err(Failure::Usage(Usage {
+            what: "--delivery fds and --delivery channel need --listen".to_owned(),
+            detail: Some("they carry what clustr itself has bound".to_owned()),
+            hint: Some("clustr run --listen :3001 -- COMMAND".to_owned()),
+        }));
+    }
+    if options.delivery.is_empty() || asked(Asked::Auto) {
+        let node = options.listen.is_empty() || launch_form::is_node(command);
+        return Ok(Delivery { node, ..Delivery::default() });
+    }
+    Ok(Delivery { fds: asked(Asked::Fds), channel: asked(Asked::Channel), node: asked(Asked::Node) })
+}
+
+/// Whether the command's form speaks against node's channel, where that is all it gets.
+fn form(command: &[OsString], delivery: Delivery, workers: u32, cwd: &Path) -> Result<Form, Failure> {
+    if !delivery.node {
+        return Ok(Form::Fit);
+    }
+    Ok(launch_form::examine(command, workers, |script| package_script(cwd, script))?)
 }
 
 /// `-n`, else `$WEB_CONCURRENCY`, else as many as there are CPUs for this process.

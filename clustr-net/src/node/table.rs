@@ -128,9 +128,10 @@ impl Table {
     }
 
     /// Adds a listener that was bound before any worker asked, and that no worker can close. A query for its address
-    /// is answered with it.
-    pub fn give(&mut self, listener: Listener) {
+    /// is answered with it. Returns its number.
+    pub fn give(&mut self, listener: Listener) -> u64 {
         self.push(None, listener, "null".to_owned());
+        self.last_number
     }
 
     /// Finds or binds what `worker` asked for. On success it holds the listener from now on. `worker` is any number

@@ -19,7 +19,7 @@ use crate::config::Program;
 use crate::sys::{self, Prepared, Step};
 
 /// Variables of the primary that mean the primary, and would mislead a worker.
-const OURS_ALONE: [&str; 10] = [
+const OURS_ALONE: [&str; 11] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -30,6 +30,7 @@ const OURS_ALONE: [&str; 10] = [
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
+    "CLUSTR_CHANNEL_FD",
 ];
 
 /// What makes one worker's process different from its siblings'.

@@ -1,8 +1,8 @@
 //! `handoff`: the primary accepts, and hands each connection to one worker.
 //!
 //! Owns the listeners' place in the reactor, the connections that wait for a worker, who may have one, and whose turn it
-//! is. Never knows how a worker gets a connection: whoever calls [`Handoff::turn`] brings the giving along, and
-//! reports what came back. Called by `sharing::node`, last in a turn of the loop.
+//! is. Never gives by itself: whoever calls [`Handoff::turn`] brings the giving along, and reports what came back. Called
+//! by `sharing`, last in a turn of the loop.
 //!
 //! A connection is accepted only when somebody has room for it; until then it waits where it is safest, in the kernel's
 //! queue. What a worker refused, or left unanswered when it ended, waits here and goes first.
@@ -46,13 +46,34 @@ struct Lane {
     waiting: VecDeque<Connection>,
 }
 
+/// How a worker is given the connections of a listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Via {
+    /// Node's channel: one a message, within a window of ours.
+    Node,
+    /// clustr's own: as many as the worker has granted.
+    Channel,
+}
+
+/// What a worker's channel of our own bears.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Credits {
+    /// How many more it takes.
+    pub(crate) left: usize,
+    /// How many it was given and has not acknowledged.
+    pub(crate) unacked: usize,
+    /// How many it has open.
+    pub(crate) open: u64,
+}
+
 /// One worker.
 #[derive(Debug, Default)]
 struct Taker {
     admitted: bool,
     window: Window,
-    /// The listeners for which it has a server open.
-    lanes: Vec<u64>,
+    credits: Credits,
+    /// The listeners whose connections it takes.
+    lanes: Vec<(u64, Via)>,
     answered_at: Duration,
     /// It is to be told to leave once it has settled.
     leaving: bool,
@@ -61,7 +82,7 @@ struct Taker {
 /// Who might get the next connection. Its room is used again for each.
 #[derive(Debug, Default)]
 struct Choice {
-    ids: Vec<WorkerId>,
+    takers: Vec<(WorkerId, Via)>,
     candidates: Vec<Candidate>,
 }
 
@@ -86,8 +107,8 @@ impl Handoff {
         }
     }
 
-    /// A worker has opened a server on this listener.
-    pub(crate) fn join(&mut self, id: WorkerId, number: u64) {
+    /// A worker takes the connections of this listener.
+    pub(crate) fn join(&mut self, id: WorkerId, number: u64, via: Via) {
         let (balance, wants_source) = (self.balance, self.balance == Balance::Sticky);
         self.lanes.entry(number).or_insert_with(|| Lane {
             acceptor: Acceptor::new(number, wants_source),
@@ -96,16 +117,25 @@ impl Handoff {
             waiting: VecDeque::new(),
         });
         let taker = self.takers.entry(id).or_default();
-        if !taker.lanes.contains(&number) {
-            taker.lanes.push(number);
+        if taker.via(number).is_none() {
+            taker.lanes.push((number, via));
         }
+        self.wake();
     }
 
     /// A worker has closed its server on this listener.
     pub(crate) fn part(&mut self, id: WorkerId, number: u64) {
         if let Some(taker) = self.takers.get_mut(&id) {
-            taker.lanes.retain(|lane| *lane != number);
+            taker.lanes.retain(|(lane, _)| *lane != number);
         }
+    }
+
+    /// What a worker's channel bears has changed.
+    pub(crate) fn grant(&mut self, id: WorkerId, credits: Credits) {
+        if let Some(taker) = self.takers.get_mut(&id) {
+            taker.credits = credits;
+        }
+        self.wake();
     }
 
     /// A listener closes: whoever still waits for a worker of it has nobody left.
@@ -116,7 +146,7 @@ impl Handoff {
         }
         self.lost += lane.waiting.len() as u64;
         for taker in self.takers.values_mut() {
-            taker.lanes.retain(|number| *number != closed.number);
+            taker.lanes.retain(|(number, _)| *number != closed.number);
         }
     }
 
@@ -152,14 +182,19 @@ impl Handoff {
         self.wait(connection);
     }
 
-    /// A worker's channel has ended, or another process has taken its place there: its servers are gone, and what it
-    /// had not answered goes to the next, oldest first.
-    pub(crate) fn hang_up(&mut self, id: WorkerId, left: impl DoubleEndedIterator<Item = Connection>) {
-        if let Some(taker) = self.takers.get_mut(&id) {
-            taker.lanes.clear();
-            taker.window = Window::default();
-        }
+    /// A worker did not take these after all: to the next, oldest first.
+    pub(crate) fn take_back(&mut self, left: impl DoubleEndedIterator<Item = Connection>) {
         left.rev().for_each(|connection| self.wait(connection));
+    }
+
+    /// A worker's channel has ended, or another process has taken its place there: it takes nothing that way any more.
+    pub(crate) fn hang_up(&mut self, id: WorkerId, via: Via) {
+        let Some(taker) = self.takers.get_mut(&id) else { return };
+        taker.lanes.retain(|(_, lane)| *lane != via);
+        match via {
+            Via::Node => taker.window = Window::default(),
+            Via::Channel => taker.credits = Credits::default(),
+        }
     }
 
     /// Whether a worker is still busy with what it was handed; [`Handoff::settled`] tells when it no longer is.
@@ -204,21 +239,21 @@ impl Handoff {
         let now = since_zero(now);
         let with_work = self.lanes.iter().filter(|(_, lane)| lane.has_work());
         let times = with_work.flat_map(|(number, lane)| {
-            let takers = self.takers.values().filter(|taker| taker.may_take(*number));
+            let takers = self.takers.values().filter(|taker| taker.may_take(*number) == Some(Via::Node));
             takers.filter_map(move |taker| taker.window.rests_until(now)).chain(lane.acceptor.rests_until())
         });
         let leaving = self.takers.values().filter(|taker| taker.leaving);
         times.chain(leaving.filter_map(Taker::settles_at)).min().map(|at| Time::ZERO + at)
     }
 
-    /// Hands over what waits and what comes, as long as somebody has room. `give` hands one connection to a worker by
-    /// the listener's key, or gives it back.
+    /// Hands over what waits and what comes, as long as somebody has room. `give` hands one connection to a worker, on
+    /// node's channel by the listener's key, or gives it back.
     pub(crate) fn turn(
         &mut self,
         table: &Table,
         reactor: &mut Reactor,
         now: Time,
-        mut give: impl FnMut(WorkerId, &str, Connection) -> Result<(), Connection>,
+        mut give: impl FnMut(WorkerId, Via, &str, Connection) -> Result<(), Connection>,
     ) {
         self.reserve.refill();
         let now = since_zero(now);
@@ -226,7 +261,7 @@ impl Handoff {
             let Some((listener, key)) = table.listener(number) else { continue };
             lane.watch(listener, number, reactor);
             lane.acceptor.begin_turn(now);
-            let mut give = |id, connection| give(id, key, connection);
+            let mut give = |id, via, connection| give(id, via, key, connection);
             let is_open =
                 lane.serve(listener, &mut self.takers, &mut self.choice, (now, Haste::Usual), &mut give);
             if is_open && lane.acceptor.is_cut_short() {
@@ -240,12 +275,12 @@ impl Handoff {
         &mut self,
         table: &Table,
         now: Time,
-        mut give: impl FnMut(WorkerId, &str, Connection) -> Result<(), Connection>,
+        mut give: impl FnMut(WorkerId, Via, &str, Connection) -> Result<(), Connection>,
     ) {
         let now = since_zero(now);
         for (&number, lane) in &mut self.lanes {
             let Some((listener, key)) = table.listener(number) else { continue };
-            let mut give = |id, connection| give(id, key, connection);
+            let mut give = |id, via, connection| give(id, via, key, connection);
             // The edge may have come in this very turn, and listeners are last in it.
             lane.acceptor.notice();
             for _ in 0..LAST_BURSTS_MAX {
@@ -290,7 +325,7 @@ impl Lane {
         takers: &mut BTreeMap<WorkerId, Taker>,
         choice: &mut Choice,
         (now, haste): (Duration, Haste),
-        give: &mut impl FnMut(WorkerId, Connection) -> Result<(), Connection>,
+        give: &mut impl FnMut(WorkerId, Via, Connection) -> Result<(), Connection>,
     ) -> bool {
         let number = self.acceptor.listener();
         let is_sticky = self.balancer.balance() == Balance::Sticky;
@@ -300,10 +335,10 @@ impl Lane {
             }
             let next = self.waiting.pop_front().or_else(|| self.acceptor.accept(listener, now));
             let Some(connection) = next else { return true };
-            let Some(id) = choice.choose(&mut self.balancer, &connection) else { return false };
-            let given = give(id, connection);
+            let Some((id, via)) = choice.choose(&mut self.balancer, &connection) else { return false };
+            let given = give(id, via, connection);
             if let Some(taker) = takers.get_mut(&id) {
-                taker.note(given.is_ok(), now);
+                taker.note(via, given.is_ok(), now);
             }
             if let Err(connection) = given {
                 self.waiting.push_front(connection);
@@ -317,8 +352,42 @@ impl Lane {
 }
 
 impl Taker {
-    fn may_take(&self, lane: u64) -> bool {
-        self.admitted && self.lanes.contains(&lane)
+    fn via(&self, lane: u64) -> Option<Via> {
+        self.lanes.iter().find(|(number, _)| *number == lane).map(|(_, via)| *via)
+    }
+
+    /// How it may be given a connection of this lane now.
+    fn may_take(&self, lane: u64) -> Option<Via> {
+        self.via(lane).filter(|_| self.admitted)
+    }
+
+    /// How many it has not answered for, if there may be more.
+    fn level(&self, via: Via, now: Duration) -> Option<u32> {
+        match via {
+            Via::Node => self.window.level(now),
+            Via::Channel => (self.credits.left > 0).then_some(bounded(self.credits.unacked)),
+        }
+    }
+
+    /// Whether it may have one more, where `lowest` is the lowest level of all.
+    fn has_room(&self, via: Via, haste: Haste, now: Duration, lowest: u32, is_sticky: bool) -> bool {
+        match (via, haste) {
+            (Via::Node, Haste::LastCall) => true,
+            (Via::Node, Haste::Usual) if is_sticky => self.window.has_room_for_its_own(now),
+            (Via::Node, Haste::Usual) => self.window.has_room(now, lowest),
+            (Via::Channel, Haste::LastCall) => self.credits.left > 0,
+            (Via::Channel, Haste::Usual) if is_sticky => self.credits.left > 0,
+            (Via::Channel, Haste::Usual) => {
+                self.level(via, now).is_some_and(|level| level < lowest.saturating_mul(2).max(1))
+            }
+        }
+    }
+
+    fn load(&self, via: Via) -> u32 {
+        match via {
+            Via::Node => self.window.unanswered(),
+            Via::Channel => bounded(self.credits.unacked).saturating_add(bounded(self.credits.open)),
+        }
     }
 
     /// When it will have looked at all that it was handed; `None` while it has not answered for all.
@@ -326,11 +395,15 @@ impl Taker {
         (self.window.unanswered() == 0).then_some(self.answered_at + SETTLE)
     }
 
-    fn note(&mut self, given: bool, now: Duration) {
-        if given {
-            self.window.sent(now);
-        } else {
-            self.window.unsent(now);
+    fn note(&mut self, via: Via, given: bool, now: Duration) {
+        match (via, given) {
+            (Via::Node, true) => self.window.sent(now),
+            (Via::Node, false) => self.window.unsent(now),
+            (Via::Channel, true) => {
+                self.credits.left = self.credits.left.saturating_sub(1);
+                self.credits.unacked += 1;
+            }
+            (Via::Channel, false) => self.credits.left = 0,
         }
     }
 }
@@ -344,25 +417,26 @@ impl Choice {
         (now, haste): (Duration, Haste),
         is_sticky: bool,
     ) -> bool {
-        self.ids.clear();
+        self.takers.clear();
         self.candidates.clear();
-        let may = || takers.iter().filter(|(_, taker)| taker.may_take(lane));
-        let lowest = may().filter_map(|(_, taker)| taker.window.level(now)).min().unwrap_or(0);
-        for (id, taker) in may() {
-            let has_room = match haste {
-                Haste::LastCall => true,
-                Haste::Usual if is_sticky => taker.window.has_room_for_its_own(now),
-                Haste::Usual => taker.window.has_room(now, lowest),
-            };
-            self.ids.push(*id);
-            self.candidates.push(Candidate { slot: id.slot.0, load: taker.window.unanswered(), has_room });
+        let may = || takers.iter().filter_map(|(id, taker)| Some((*id, taker, taker.may_take(lane)?)));
+        let lowest = may().filter_map(|(_, taker, via)| taker.level(via, now)).min().unwrap_or(0);
+        for (id, taker, via) in may() {
+            let has_room = taker.has_room(via, haste, now, lowest, is_sticky);
+            self.takers.push((id, via));
+            self.candidates.push(Candidate { slot: id.slot.0, load: taker.load(via), has_room });
         }
         self.candidates.iter().any(|candidate| candidate.has_room)
     }
 
-    fn choose(&self, balancer: &mut Balancer, connection: &Connection) -> Option<WorkerId> {
-        self.ids.get(balancer.choose(&self.candidates, connection.source)?).copied()
+    fn choose(&self, balancer: &mut Balancer, connection: &Connection) -> Option<(WorkerId, Via)> {
+        self.takers.get(balancer.choose(&self.candidates, connection.source)?).copied()
     }
+}
+
+/// A count as levels are compared.
+fn bounded(count: impl TryInto<u32>) -> u32 {
+    count.try_into().unwrap_or(u32::MAX)
 }
 
 /// A time as windows and acceptors count it.

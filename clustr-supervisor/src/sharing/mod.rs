@@ -1,8 +1,290 @@
-//! How workers get connections: one file a way.
+//! How workers get connections: the listeners, who has which, and over which ways they reach a worker.
 //!
-//! Both ways go over node's own cluster protocol, whose words [`node`] understands once: in `shared` a worker gets a
-//! duplicate of the listener and accepts for itself; in [`handoff`] the listener stays with the primary.
+//! Owns the listeners of the app and what is under way to workers. Two ways of sharing: in `shared` every worker accepts
+//! from the one queue in the kernel; in [`handoff`] the primary accepts. Three ways of delivery, which add up: the
+//! descriptors that `LISTEN_FDS` counts ([`given`]), clustr's own channel ([`channel`]), node's ([`node`]). Never touches a
+//! worker's life: what it hears becomes events and facts for the supervisor.
 
+mod channel;
+mod given;
 mod handoff;
-pub(crate) mod node;
+mod node;
 mod reserve;
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+
+use clustr_core::{Event, SlotId, Time, WorkerId};
+use clustr_net::Connection;
+use clustr_net::node::{Closed, Fate, Table};
+
+use self::given::Given;
+use self::handoff::{Handoff, Via};
+use crate::config::{Config, Delivery, ReadyWhen, Share};
+use crate::error::StartError;
+use crate::news::Fact;
+use crate::reactor::Reactor;
+use crate::worker::{ChannelState, Worker};
+
+/// How many messages one worker brings in one turn, over each of its channels.
+const TURN_MESSAGES_MAX: usize = 64;
+
+/// The longest message that is shown to observers, in bytes.
+const SHOWN_BYTES_MAX: usize = 1024;
+
+/// What a worker's words come to.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) events: Vec<Event>,
+    pub(crate) facts: Vec<Fact>,
+    /// There may be more to read.
+    pub(crate) more: bool,
+    /// It has said something, whatever it was: it is no program that never does.
+    pub(crate) spoke: bool,
+    at: Moment,
+}
+
+/// When a worker is heard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    pub(crate) now: Time,
+    /// The whole app stops, so listeners may close.
+    pub(crate) ending: bool,
+}
+
+/// The listeners, and the ways to the workers.
+#[derive(Debug)]
+pub(crate) struct Sharing {
+    table: Table,
+    given: Given,
+    delivery: Delivery,
+    ready: ReadyWhen,
+    /// `None`: every worker accepts for itself.
+    handoff: Option<Handoff>,
+    called_last: bool,
+    node: node::Pending,
+    channel: channel::Pending,
+}
+
+impl Sharing {
+    /// Binds what the primary was told to listen on.
+    pub(crate) fn new(config: &mut Config) -> Result<Self, StartError> {
+        let inherited = std::mem::take(&mut config.inherited);
+        let listeners = given::bind(&config.listen, &inherited)?;
+        let (mut table, handoff) = match config.share {
+            Share::Auto | Share::Shared => (Table::new(inherited), None),
+            Share::Handoff => (Table::handing_over(inherited), Some(Handoff::new(config.balance))),
+        };
+        given::check(&config.listen, config.share, config.delivery)?;
+        Ok(Self {
+            given: Given::new(listeners, &mut table),
+            table,
+            delivery: config.delivery,
+            ready: config.ready,
+            handoff,
+            called_last: false,
+            node: node::Pending::default(),
+            channel: channel::Pending::default(),
+        })
+    }
+
+    /// The way of sharing, in the words of `clustr status`.
+    pub(crate) const fn name(&self) -> &'static str {
+        if self.handoff.is_some() { "handoff" } else { "shared" }
+    }
+
+    /// The ways of delivery, in the words of `clustr status`.
+    pub(crate) fn deliveries(&self) -> Vec<String> {
+        let ways =
+            [("fds", self.lends_listeners()), ("channel", self.has_channel()), ("node", self.has_node())];
+        ways.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// Whether workers get clustr's channel.
+    pub(crate) fn has_channel(&self) -> bool {
+        self.delivery.channel && !self.given.is_empty()
+    }
+
+    /// Whether workers get node's channel.
+    pub(crate) const fn has_node(&self) -> bool {
+        self.delivery.node
+    }
+
+    /// Whether workers get descriptors of listeners.
+    pub(crate) fn lends_listeners(&self) -> bool {
+        self.delivery.fds && self.given.lent(self.handoff.is_some()).next().is_some()
+    }
+
+    /// The listeners that a new worker gets, in order, and the variables that tell it so.
+    pub(crate) fn lent(&self) -> (Vec<BorrowedFd<'_>>, Vec<(&'static str, String)>) {
+        if !self.lends_listeners() {
+            return (Vec::new(), Vec::new());
+        }
+        let hands_over = self.handoff.is_some();
+        (self.given.fds(&self.table, hands_over), self.given.environment(hands_over))
+    }
+
+    /// When to call [`Sharing::handle_timeout`].
+    pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
+        let handoff = self.handoff.as_ref().and_then(|handoff| handoff.deadline(now));
+        [self.node.deadline(), self.channel.deadline(), handoff].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        workers: &mut BTreeMap<WorkerId, Worker>,
+        reactor: &mut Reactor,
+        now: Time,
+    ) {
+        self.let_go_in_time(reactor, now);
+        self.probe_in_time(workers, now);
+    }
+
+    /// A worker can serve: what its predecessors left and it does not ask for soon, it does not want.
+    pub(crate) fn ready(&mut self, slot: SlotId, now: Time) {
+        self.node.ready(slot, now);
+    }
+
+    /// From now on the worker may get connections. In `shared` it takes them from its first accept on.
+    pub(crate) fn admit(&mut self, id: WorkerId) {
+        if let Some(handoff) = &mut self.handoff {
+            handoff.admit(id, true);
+        }
+    }
+
+    /// From now on the worker gets none. In `shared` it stops when it drains. `ending`: so do all others, now.
+    pub(crate) fn withhold(
+        &mut self,
+        id: WorkerId,
+        workers: &mut BTreeMap<WorkerId, Worker>,
+        ending: bool,
+        now: Time,
+    ) {
+        let Some(handoff) = &mut self.handoff else { return };
+        if ending && !self.called_last {
+            self.called_last = true;
+            let given = &self.given;
+            handoff.last_call(&self.table, now, |id, via, key, connection| {
+                give(workers, given, id, (via, key), connection)
+            });
+            self.channel.flush(workers, now);
+        }
+        if let Some(handoff) = &mut self.handoff {
+            handoff.admit(id, false);
+        }
+    }
+
+    /// A listener became readable.
+    pub(crate) fn notice(&mut self, number: u64) {
+        if let Some(handoff) = &mut self.handoff {
+            handoff.notice(number);
+        }
+    }
+
+    /// Hands over what waits and what comes. Returns how many clients were let down since the last time.
+    pub(crate) fn hand_over(
+        &mut self,
+        workers: &mut BTreeMap<WorkerId, Worker>,
+        reactor: &mut Reactor,
+        now: Time,
+    ) -> u64 {
+        let Some(handoff) = &mut self.handoff else { return 0 };
+        let given = &self.given;
+        handoff.turn(&self.table, reactor, now, |id, via, key, connection| {
+            give(workers, given, id, (via, key), connection)
+        });
+        self.channel.flush(workers, now);
+        while let Some(id) = handoff.settled(now) {
+            // One that cannot be told any more has closed its end, which shows by itself.
+            let endpoint = workers.get_mut(&id).and_then(|worker| worker.node.endpoint.as_mut());
+            endpoint.map(clustr_net::node::Endpoint::disconnect);
+        }
+        handoff.take_lost()
+    }
+
+    /// Tells a worker to finish what is open, now or when it has settled. Says whether that is possible.
+    pub(crate) fn drain(&mut self, id: WorkerId, worker: &mut Worker, now: Time) -> bool {
+        let over_channel = self.drain_channel(worker);
+        let over_node = worker.node.state == ChannelState::Online && self.disconnect(id, worker, now);
+        if over_node {
+            worker.node.state = ChannelState::Draining;
+        }
+        over_channel || over_node
+    }
+
+    /// A worker is gone; its listeners stay, for its successor and for whoever waits in their queues.
+    pub(crate) fn gone(
+        &mut self,
+        id: WorkerId,
+        worker: &mut Worker,
+        reactor: &mut Reactor,
+        comes_back: bool,
+    ) {
+        self.close_node(id, worker, reactor);
+        self.close_channel(id, worker, reactor);
+        let fate = if comes_back { Fate::Keep } else { Fate::Release };
+        let gone = self.table.gone(worker.unique_id, fate);
+        self.node.gone(id.slot, worker.unique_id, gone.left);
+        self.unwatch(gone.closed, reactor);
+        if let Some(handoff) = &mut self.handoff {
+            handoff.forget(id);
+        }
+    }
+
+    /// Listeners close here, and nowhere else: they leave the reactor before their descriptors are gone.
+    fn unwatch(&mut self, closed: impl IntoIterator<Item = Closed>, reactor: &mut Reactor) {
+        for closed in closed {
+            if let Some(handoff) = &mut self.handoff {
+                handoff.close(&closed, reactor);
+            }
+        }
+    }
+
+    /// At the end: how many clients still wait for a worker. There will be none.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        let Some(handoff) = &mut self.handoff else { return 0 };
+        handoff.abandon();
+        handoff.take_lost()
+    }
+
+    /// Frees the descriptors that are kept for what must not fail for want of one, until the end of the turn.
+    pub(crate) fn make_room(&mut self) {
+        if let Some(handoff) = &mut self.handoff {
+            handoff.make_room();
+        }
+    }
+
+    /// What the workers listen on.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.table.listeners().map(|listener| listener.local_addr().to_string()).collect()
+    }
+}
+
+/// Gives one connection to one worker.
+fn give(
+    workers: &mut BTreeMap<WorkerId, Worker>,
+    given: &Given,
+    id: WorkerId,
+    (via, key): (Via, &str),
+    connection: Connection,
+) -> Result<(), Connection> {
+    let Some(worker) = workers.get_mut(&id) else { return Err(connection) };
+    match via {
+        Via::Node => node::give(worker, key, connection),
+        Via::Channel => channel::give(worker, given, connection),
+    }
+}
+
+/// As much of a worker's words as is shown.
+fn shortened(words: &str) -> String {
+    let mut end = words.len().min(SHOWN_BYTES_MAX);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    words[..end].to_owned()
+}
+
+fn message_fact(id: WorkerId, json: &str) -> Fact {
+    Fact::Message { slot: id.slot.0, incarnation: id.incarnation, json: shortened(json) }
+}

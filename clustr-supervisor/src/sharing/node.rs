@@ -1,50 +1,25 @@
 //! Node's cluster protocol: a worker asks for a listener, and gets a duplicate of ours, or its connections.
 //!
-//! Owns the table of listeners and the meaning of what workers say; the bytes are `clustr_net::node`'s. Never touches
-//! a worker's life: what it hears becomes events and facts for the supervisor. Which worker gets a connection is
-//! `handoff`'s to say.
+//! Owns the meaning of what workers say there; the bytes and the table of listeners are `clustr_net::node`'s. Which worker
+//! gets a connection is `handoff`'s to say.
 
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use clustr_core::{Event, SlotId, Time, WorkerId};
-use clustr_net::node::{Closed, Endpoint, Fate, Progress, Query, Said, SendError, Table};
-use clustr_net::{Balance, Connection};
+use clustr_net::Connection;
+use clustr_net::node::{Endpoint, Fate, Progress, Query, Said, SendError};
 
-use super::handoff::Handoff;
-use crate::config::{ReadyWhen, Share};
+use super::handoff::Via;
+use super::{Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
+use crate::config::ReadyWhen;
 use crate::news::Fact;
 use crate::process::Speaker;
 use crate::reactor::Reactor;
 use crate::worker::{ChannelState, Worker};
 
-/// How many messages one worker brings in one turn.
-const TURN_MESSAGES_MAX: usize = 64;
-
-/// The longest message that is shown to observers, in bytes.
-const SHOWN_BYTES_MAX: usize = 1024;
-
-/// What a worker's words come to.
+/// What node's protocol has open: what was closed and may be taken up again, and a buffer that is kept.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    pub(crate) events: Vec<Event>,
-    pub(crate) facts: Vec<Fact>,
-    /// There may be more to read.
-    pub(crate) more: bool,
-    /// The channel, if it came to its end: to be unwatched and closed.
-    pub(crate) over: Option<Endpoint>,
-    ending: bool,
-    now: Time,
-}
-
-#[derive(Debug)]
-pub(crate) struct NodeSharing {
-    table: Table,
-    ready: ReadyWhen,
-    /// `None`: every worker accepts for itself.
-    handoff: Option<Handoff>,
-    called_last: bool,
+pub(super) struct Pending {
     said: Vec<Said>,
     closing: Vec<Closing>,
     orphans: Vec<Orphan>,
@@ -76,52 +51,57 @@ struct Closing {
 /// Between the last closed server and the word that the worker leaves lie a few turns of node's loop.
 const CLOSE_GRACE: Duration = Duration::from_millis(100);
 
-impl NodeSharing {
-    pub(crate) fn new(
-        share: Share,
-        balance: Balance,
-        inherited: Vec<(u32, OwnedFd)>,
-        ready: ReadyWhen,
-    ) -> Self {
-        let (table, handoff) = match share {
-            Share::Auto | Share::Shared => (Table::new(inherited), None),
-            Share::Handoff => (Table::handing_over(inherited), Some(Handoff::new(balance))),
-        };
-        let (said, closing, orphans) = (Vec::new(), Vec::new(), Vec::new());
-        Self { table, ready, handoff, called_last: false, said, closing, orphans }
+impl Pending {
+    /// When something is let go.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let closing = self.closing.first().map(|closing| closing.at);
+        let orphaned = self.orphans.iter().filter_map(|orphan| orphan.until).min();
+        [closing, orphaned].into_iter().flatten().min()
     }
 
-    /// The way, in the words of `clustr status`.
-    pub(crate) const fn name(&self) -> &'static str {
-        if self.handoff.is_some() { "handoff" } else { "shared" }
+    /// See [`Sharing::ready`].
+    pub(super) fn ready(&mut self, slot: SlotId, now: Time) {
+        for orphan in self.orphans.iter_mut().filter(|orphan| orphan.slot == slot && orphan.until.is_none()) {
+            orphan.until = Some(now + ORPHAN_GRACE);
+        }
     }
 
-    /// Reads and answers what a worker has said. `ending`: the whole app stops, so listeners may close.
-    pub(crate) fn hear(
+    /// A worker is gone. `left`: and with it the last holder of some listener.
+    pub(super) fn gone(&mut self, slot: SlotId, worker: u64, left: bool) {
+        self.closing.retain(|closing| closing.worker != worker);
+        if left {
+            self.orphans.push(Orphan { slot, worker, until: None });
+        }
+    }
+}
+
+impl Sharing {
+    /// Reads and answers what a worker has said.
+    pub(crate) fn hear_node(
         &mut self,
         id: WorkerId,
         worker: &mut Worker,
         reactor: &mut Reactor,
-        ending: bool,
-        now: Time,
+        at: Moment,
     ) -> Heard {
-        let mut heard = Heard { ending, now, ..Heard::default() };
-        let Some(endpoint) = &mut worker.channel.endpoint else { return heard };
+        let mut heard = Heard { at, ..Heard::default() };
+        let Some(endpoint) = &mut worker.node.endpoint else { return heard };
         // What we send may wait for what the worker has not been able to read.
         let flushed = endpoint.flush();
-        let mut said = std::mem::take(&mut self.said);
+        let mut said = std::mem::take(&mut self.node.said);
         let received = endpoint.receive(TURN_MESSAGES_MAX, &mut said);
+        heard.spoke = !said.is_empty();
         for word in said.drain(..) {
             self.understand(id, worker, word, reactor, &mut heard);
         }
-        self.said = said;
+        self.node.said = said;
         match flushed.and(received) {
             Ok(Progress::Drained) => {}
             Ok(Progress::More) => heard.more = true,
-            Ok(Progress::Closed) => self.close(id, worker, &mut heard),
+            Ok(Progress::Closed) => self.hang_up_node(id, worker, reactor, &mut heard),
             Err(error) => {
                 heard.facts.push(broken(id, &error.to_string()));
-                self.close(id, worker, &mut heard);
+                self.hang_up_node(id, worker, reactor, &mut heard);
             }
         }
         heard
@@ -144,7 +124,7 @@ impl NodeSharing {
             Said::Query(query) => self.answer(id, worker, &query, reactor, heard),
             Said::Listening { .. } => {
                 let address = shortened(&word.listening_at().unwrap_or_default());
-                if worker.channel.is_news(&address) {
+                if worker.node.is_news(&address) {
                     heard.facts.push(listening_fact(id, address));
                 }
                 if self.ready != ReadyWhen::Message {
@@ -152,20 +132,24 @@ impl NodeSharing {
                 }
             }
             // A worker that we asked to drain closes its servers; its successor wants to find the listener there.
-            Said::Closed { .. } if worker.channel.state == ChannelState::Draining && !heard.ending => {}
+            Said::Closed { .. } if worker.node.state == ChannelState::Draining && !heard.at.ending => {}
             // Nobody follows: who comes now is better refused than kept waiting.
-            Said::Closed { key } if heard.ending => {
+            Said::Closed { key } if heard.at.ending => {
                 let closed = self.table.closed(worker.unique_id, &key);
                 self.unwatch(closed, reactor);
             }
             Said::Closed { key } if !self.table.holds(worker.unique_id, &key) => {}
             Said::Closed { key } => {
-                self.closing.push(Closing { worker: worker.unique_id, key, at: heard.now + CLOSE_GRACE });
+                self.node.closing.push(Closing {
+                    worker: worker.unique_id,
+                    key,
+                    at: heard.at.now + CLOSE_GRACE,
+                });
             }
             Said::Leaving => {
-                self.closing.retain(|closing| closing.worker != worker.unique_id);
+                self.node.closing.retain(|closing| closing.worker != worker.unique_id);
                 // From here on its closed servers and its hanging up mean what they mean in a drain.
-                worker.channel.state = ChannelState::Draining;
+                worker.node.state = ChannelState::Draining;
                 heard.events.push(Event::Left(id));
             }
             Said::HalfInitialised => {
@@ -175,19 +159,19 @@ impl NodeSharing {
             Said::User(json) => self.message(id, &json, heard),
             // Its descriptor closes here: nobody in the primary has asked for it.
             Said::UserHandle { json, .. } => heard.facts.push(message_fact(id, &json)),
-            Said::Garbage { .. } if worker.channel.told_garbage => {}
+            Said::Garbage { .. } if worker.node.told_garbage => {}
             Said::Garbage { bytes } => {
-                worker.channel.told_garbage = true;
+                worker.node.told_garbage = true;
                 heard.facts.push(garbage(id, bytes));
             }
             // The channel keeps count of these itself.
             Said::HandleAcked { .. } | Said::HandleRefused { .. } => {}
             Said::Accepted { .. } => {
-                self.handoff.iter_mut().for_each(|handoff| handoff.accepted(id, heard.now));
+                self.handoff.iter_mut().for_each(|handoff| handoff.accepted(id, heard.at.now));
             }
             Said::Returned { connection, fault } => {
                 if let Some(handoff) = &mut self.handoff {
-                    handoff.returned(id, connection, fault, heard.now);
+                    handoff.returned(id, connection, fault, heard.at.now);
                 }
             }
         }
@@ -206,14 +190,14 @@ impl NodeSharing {
         self.make_room();
         let answer = self.table.answer(worker.unique_id, query);
         let handed = answer.handed;
-        let sent = worker.channel.endpoint.as_mut().map(|endpoint| endpoint.answer(query, answer));
+        let sent = worker.node.endpoint.as_mut().map(|endpoint| endpoint.answer(query, answer));
         // An end that is closed is heard next.
         if let Some(Err(error)) = sent.filter(|sent| !matches!(sent, Err(SendError::Closed))) {
             heard.facts.push(broken(id, &error.to_string()));
-            return self.close(id, worker, heard);
+            return self.hang_up_node(id, worker, reactor, heard);
         }
         if let (Some(number), Some(handoff)) = (handed, &mut self.handoff) {
-            handoff.join(id, number);
+            handoff.join(id, number, Via::Node);
         }
         let evicted = self.table.take_evicted();
         self.unwatch(evicted, reactor);
@@ -221,13 +205,13 @@ impl NodeSharing {
 
     /// A node speaks; where one spoke before, this one has taken its place (`sh -c 'node a.js; node b.js'`).
     fn come_online(&mut self, id: WorkerId, worker: &mut Worker, pid: Option<u32>) {
-        if worker.channel.state == ChannelState::Silent {
-            worker.channel.state = ChannelState::Online;
+        if worker.node.state == ChannelState::Silent {
+            worker.node.state = ChannelState::Online;
         } else {
             self.table.gone(worker.unique_id, Fate::Keep);
             self.reclaim(id, worker);
         }
-        worker.channel.spoke = true;
+        worker.node.spoke = true;
         worker.speaker = pid.and_then(|pid| Speaker::of_group(pid, &worker.process));
     }
 
@@ -238,185 +222,64 @@ impl NodeSharing {
         heard.facts.push(message_fact(id, json));
     }
 
-    /// When to call [`NodeSharing::handle_timeout`].
-    pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
-        let closing = self.closing.first().map(|closing| closing.at);
-        let orphaned = self.orphans.iter().filter_map(|orphan| orphan.until).min();
-        let handoff = self.handoff.as_ref().and_then(|handoff| handoff.deadline(now));
-        [closing, orphaned, handoff].into_iter().flatten().min()
-    }
-
     /// Lets go what was closed and not taken up again, and what was left and not asked for.
-    pub(crate) fn handle_timeout(&mut self, reactor: &mut Reactor, now: Time) {
+    pub(super) fn let_go_in_time(&mut self, reactor: &mut Reactor, now: Time) {
         self.let_go(reactor, |closing| closing.at <= now);
         let is_over = |orphan: &mut Orphan| orphan.until.is_some_and(|until| until <= now);
-        let over: Vec<Orphan> = self.orphans.extract_if(.., is_over).collect();
+        let over: Vec<Orphan> = self.node.orphans.extract_if(.., is_over).collect();
         for orphan in over {
             let closed = self.table.release(orphan.worker);
             self.unwatch(closed, reactor);
         }
     }
 
-    /// A worker can serve: what its predecessors left and it does not ask for soon, it does not want.
-    pub(crate) fn ready(&mut self, slot: SlotId, now: Time) {
-        for orphan in self.orphans.iter_mut().filter(|orphan| orphan.slot == slot && orphan.until.is_none()) {
-            orphan.until = Some(now + ORPHAN_GRACE);
-        }
-    }
-
     fn let_go(&mut self, reactor: &mut Reactor, which: impl Fn(&Closing) -> bool) {
-        let over: Vec<Closing> = self.closing.extract_if(.., |closing| which(closing)).collect();
+        let over: Vec<Closing> = self.node.closing.extract_if(.., |closing| which(closing)).collect();
         for closing in over {
             let closed = self.table.closed(closing.worker, &closing.key);
             self.unwatch(closed, reactor);
         }
     }
 
-    /// A worker is gone; its listeners stay, for its successor and for whoever waits in their queues.
-    pub(crate) fn gone(
-        &mut self,
-        id: WorkerId,
-        worker: &mut Worker,
-        reactor: &mut Reactor,
-        comes_back: bool,
-    ) {
-        self.closing.retain(|closing| closing.worker != worker.unique_id);
-        self.reclaim(id, worker);
-        let fate = if comes_back { Fate::Keep } else { Fate::Release };
-        let gone = self.table.gone(worker.unique_id, fate);
-        if gone.left {
-            self.orphans.push(Orphan { slot: id.slot, worker: worker.unique_id, until: None });
-        }
-        self.unwatch(gone.closed, reactor);
-        if let Some(handoff) = &mut self.handoff {
-            handoff.forget(id);
-        }
-    }
-
-    /// Listeners close here, and nowhere else: they leave the reactor before their descriptors are gone.
-    fn unwatch(&mut self, closed: impl IntoIterator<Item = Closed>, reactor: &mut Reactor) {
-        for closed in closed {
-            if let Some(handoff) = &mut self.handoff {
-                handoff.close(&closed, reactor);
-            }
-        }
-    }
-
     fn reclaim(&mut self, id: WorkerId, worker: &mut Worker) {
         if let Some(handoff) = &mut self.handoff {
-            let left = worker.channel.endpoint.as_mut().map(Endpoint::reclaim);
-            handoff.hang_up(id, left.into_iter().flatten());
+            let left = worker.node.endpoint.as_mut().map(Endpoint::reclaim);
+            handoff.hang_up(id, Via::Node);
+            handoff.take_back(left.into_iter().flatten());
         }
     }
 
-    fn close(&mut self, id: WorkerId, worker: &mut Worker, heard: &mut Heard) {
-        if worker.channel.state == ChannelState::Draining {
+    fn hang_up_node(&mut self, id: WorkerId, worker: &mut Worker, reactor: &mut Reactor, heard: &mut Heard) {
+        if worker.node.state == ChannelState::Draining {
             heard.events.push(Event::Drained(id));
         }
-        worker.channel.state = ChannelState::Closed;
+        self.close_node(id, worker, reactor);
+    }
+
+    /// Whatever was under way goes to others.
+    pub(super) fn close_node(&mut self, id: WorkerId, worker: &mut Worker, reactor: &mut Reactor) {
         self.reclaim(id, worker);
-        heard.over = worker.channel.endpoint.take();
-    }
-
-    /// From now on the worker may get connections. In `shared` it takes them from its first accept on.
-    pub(crate) fn admit(&mut self, id: WorkerId) {
-        if let Some(handoff) = &mut self.handoff {
-            handoff.admit(id, true);
+        worker.node.state = ChannelState::Closed;
+        if let (Some(endpoint), Some(watch)) = (worker.node.endpoint.take(), worker.node.watch.take()) {
+            reactor.deregister(&endpoint, watch);
         }
-    }
-
-    /// From now on the worker gets none. In `shared` it stops when it drains. `ending`: so do all others, now.
-    pub(crate) fn withhold(
-        &mut self,
-        id: WorkerId,
-        workers: &mut BTreeMap<WorkerId, Worker>,
-        ending: bool,
-        now: Time,
-    ) {
-        let Some(handoff) = &mut self.handoff else { return };
-        if ending && !self.called_last {
-            self.called_last = true;
-            handoff.last_call(&self.table, now, |id, key, connection| give(workers, id, key, connection));
-        }
-        handoff.admit(id, false);
-    }
-
-    /// A listener became readable.
-    pub(crate) fn notice(&mut self, number: u64) {
-        if let Some(handoff) = &mut self.handoff {
-            handoff.notice(number);
-        }
-    }
-
-    /// Hands over what waits and what comes. Returns how many clients were let down since the last time.
-    pub(crate) fn hand_over(
-        &mut self,
-        workers: &mut BTreeMap<WorkerId, Worker>,
-        reactor: &mut Reactor,
-        now: Time,
-    ) -> u64 {
-        let Some(handoff) = &mut self.handoff else { return 0 };
-        handoff.turn(&self.table, reactor, now, |id, key, connection| give(workers, id, key, connection));
-        while let Some(id) = handoff.settled(now) {
-            // One that cannot be told any more has closed its end, which shows by itself.
-            let endpoint = workers.get_mut(&id).and_then(|worker| worker.channel.endpoint.as_mut());
-            endpoint.map(Endpoint::disconnect);
-        }
-        handoff.take_lost()
     }
 
     /// Tells a worker to leave, now or when it has settled. Says whether that is possible.
-    pub(crate) fn disconnect(&mut self, id: WorkerId, worker: &mut Worker, now: Time) -> bool {
+    pub(super) fn disconnect(&mut self, id: WorkerId, worker: &mut Worker, now: Time) -> bool {
         let is_busy = self.handoff.as_mut().is_some_and(|handoff| handoff.see_off(id, now));
-        is_busy || worker.channel.endpoint.as_mut().is_some_and(|endpoint| endpoint.disconnect().is_ok())
-    }
-
-    /// At the end: how many clients still wait for a worker. There will be none.
-    pub(crate) fn abandon(&mut self) -> u64 {
-        let Some(handoff) = &mut self.handoff else { return 0 };
-        handoff.abandon();
-        handoff.take_lost()
-    }
-
-    /// Frees the descriptors that are kept for what must not fail for want of one, until the end of the turn.
-    pub(crate) fn make_room(&mut self) {
-        if let Some(handoff) = &mut self.handoff {
-            handoff.make_room();
-        }
-    }
-
-    /// What the workers listen on.
-    pub(crate) fn addresses(&self) -> Vec<String> {
-        self.table.listeners().map(|listener| listener.local_addr().to_string()).collect()
+        is_busy || worker.node.endpoint.as_mut().is_some_and(|endpoint| endpoint.disconnect().is_ok())
     }
 }
 
-fn give(
-    workers: &mut BTreeMap<WorkerId, Worker>,
-    id: WorkerId,
-    key: &str,
-    connection: Connection,
-) -> Result<(), Connection> {
-    let endpoint = workers.get_mut(&id).and_then(|worker| worker.channel.endpoint.as_mut());
-    let Some(endpoint) = endpoint else { return Err(connection) };
+/// Gives a worker one connection, or gives it back.
+pub(super) fn give(worker: &mut Worker, key: &str, connection: Connection) -> Result<(), Connection> {
+    let Some(endpoint) = &mut worker.node.endpoint else { return Err(connection) };
     endpoint.hand_over(key, connection).map(|_seq| ()).map_err(|(_, connection)| connection)
 }
 
 fn listening_fact(id: WorkerId, address: String) -> Fact {
     Fact::Listening { slot: id.slot.0, incarnation: id.incarnation, address }
-}
-
-fn message_fact(id: WorkerId, json: &str) -> Fact {
-    Fact::Message { slot: id.slot.0, incarnation: id.incarnation, json: shortened(json) }
-}
-
-/// As much of a worker's words as is shown.
-fn shortened(words: &str) -> String {
-    let mut end = words.len().min(SHOWN_BYTES_MAX);
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    words[..end].to_owned()
 }
 
 fn broken(id: WorkerId, why: &str) -> Fact {

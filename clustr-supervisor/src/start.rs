@@ -1,0 +1,170 @@
+//! The start of a worker: what it is given, and how it is watched.
+//!
+//! Owns the order of descriptors (standard input, output and error; listeners; clustr's channel; node's) and the variables
+//! that name them. Never decides when a worker starts. Called by `execute`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use clustr_core::{Event, Generation, WorkerId};
+use clustr_net::handoff::{CHANNEL_VARIABLE, Sender};
+use clustr_net::node::Endpoint;
+use rustix::fs::{Mode, OFlags};
+
+use crate::config::{Output, ReadyWhen};
+use crate::logs::{Origin, Stream};
+use crate::process::{Outfit, Process, SpawnError};
+use crate::reactor::{Registration, Wake};
+use crate::supervisor::Supervisor;
+use crate::worker::{Channel, NodeChannel, Worker};
+
+type Variables = Vec<(&'static str, String)>;
+
+/// The channels of a worker: our ends, and its own until it has started.
+#[derive(Debug)]
+struct Channels {
+    channel: Option<(Sender, OwnedFd)>,
+    node: Option<(Endpoint, OwnedFd)>,
+}
+
+/// Where a worker is watched.
+struct Watches {
+    exit: Registration,
+    channel: Option<Registration>,
+    node: Option<Registration>,
+}
+
+impl Supervisor {
+    pub(crate) fn spawn(&mut self, id: WorkerId, generation: Generation) {
+        self.sharing.make_room();
+        self.logs.clear_tail(id.slot.0);
+        match self.try_spawn(id, generation) {
+            Ok(worker) => {
+                self.workers.insert(id, worker);
+                if self.is_maybe_silent() {
+                    self.readiness.started(id, self.now);
+                }
+                self.inbox.push_back(Event::Spawned(id));
+            }
+            Err(error) => {
+                self.spawn_error = (error.to_string(), error.hint());
+                self.inbox.push_back(Event::SpawnFailed(id, error.fault()));
+            }
+        }
+    }
+
+    /// Whether workers may be of a kind that never says it is ready.
+    fn is_maybe_silent(&self) -> bool {
+        let waits = self.ready == ReadyWhen::Auto;
+        waits && self.sharing.lends_listeners() && !self.sharing.has_node()
+    }
+
+    fn try_spawn(&mut self, id: WorkerId, generation: Generation) -> Result<Worker, SpawnError> {
+        let channels = self.channels().map_err(SpawnError::Descriptors)?;
+        let stdio = self.stdio(id).map_err(SpawnError::Descriptors)?;
+        let (listeners, listen_variables) = self.sharing.lent();
+        let mut fds: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).chain(listeners).collect();
+        let mut env = self.environment(id, generation);
+        env.extend(listen_variables);
+        channels.place(self.next_unique_id, &mut fds, &mut env);
+        let outfit = Outfit { env, fds: &fds };
+        let process = self.courtesy.suspended(|| self.launcher.spawn(&outfit))?;
+        self.watch(id, process, channels).map_err(SpawnError::Descriptors)
+    }
+
+    fn channels(&self) -> io::Result<Channels> {
+        let channel = self.sharing.has_channel().then(|| self.sharing.open_channel()).transpose()?;
+        let node = self.sharing.has_node().then(Endpoint::pair).transpose()?;
+        Ok(Channels { channel, node })
+    }
+
+    /// Puts a new process and its channels under the loop's eyes; kills it if there is no way to watch it.
+    fn watch(&mut self, id: WorkerId, process: Process, channels: Channels) -> io::Result<Worker> {
+        let watches = match self.watch_all(id, &process, &channels) {
+            Ok(watches) => watches,
+            Err(error) => {
+                process.destroy();
+                return Err(error);
+            }
+        };
+        let unique_id = self.next_unique_id;
+        self.next_unique_id += 1;
+        let node = channels.node.map(|(endpoint, _)| endpoint).zip(watches.node);
+        let channel = channels.channel.map(|(sender, _)| sender).zip(watches.channel);
+        Ok(Worker {
+            process,
+            unique_id,
+            exit_watch: watches.exit,
+            node: NodeChannel::new(node),
+            channel: channel.map(|(sender, watch)| Channel::new(sender, watch)),
+            speaker: None,
+        })
+    }
+
+    fn watch_all(&mut self, id: WorkerId, process: &Process, channels: &Channels) -> io::Result<Watches> {
+        let reactor = &mut self.reactor;
+        let exit = reactor.register_readable(process, Wake::Exit(id))?;
+        let channel =
+            channels.channel.as_ref().map(|(sender, _)| reactor.register(sender, Wake::Channel(id)));
+        let channel = channel.transpose().inspect_err(|_| reactor.deregister(process, exit))?;
+        let node = channels.node.as_ref().map(|(endpoint, _)| reactor.register(endpoint, Wake::Node(id)));
+        let node = node.transpose().inspect_err(|_| {
+            reactor.deregister(process, exit);
+            if let (Some((sender, _)), Some(watch)) = (&channels.channel, channel) {
+                reactor.deregister(sender, watch);
+            }
+        })?;
+        Ok(Watches { exit, channel, node })
+    }
+
+    /// What a worker has as standard input, output and error.
+    fn stdio(&mut self, id: WorkerId) -> io::Result<[OwnedFd; 3]> {
+        let null = || rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let stdin = null()?;
+        match self.output {
+            Output::Inherit => {
+                Ok([stdin, duplicate(rustix::stdio::stdout())?, duplicate(rustix::stdio::stderr())?])
+            }
+            // Its last words are kept all the same, to be shown when it gives up.
+            Output::None => Ok([stdin, null()?, self.captured(id, Stream::Stderr)?]),
+            Output::Prefix | Output::Json => {
+                Ok([stdin, self.captured(id, Stream::Stdout)?, self.captured(id, Stream::Stderr)?])
+            }
+        }
+    }
+
+    fn captured(&mut self, id: WorkerId, stream: Stream) -> io::Result<OwnedFd> {
+        let origin = Origin { slot: id.slot.0, incarnation: id.incarnation, stream };
+        self.logs.open(&mut self.reactor, origin)
+    }
+
+    /// The variables that every worker has.
+    fn environment(&self, id: WorkerId, generation: Generation) -> Variables {
+        vec![
+            ("CLUSTR_APP", self.name.clone()),
+            ("CLUSTR_SLOT", id.slot.to_string()),
+            ("CLUSTR_INCARNATION", id.incarnation.to_string()),
+            ("CLUSTR_GENERATION", generation.0.to_string()),
+            ("NODE_APP_INSTANCE", id.slot.to_string()),
+            ("WEB_CONCURRENCY", "1".into()),
+        ]
+    }
+}
+
+impl Channels {
+    /// Adds the worker's ends to its descriptors, and says in its environment which they are.
+    fn place<'a>(&'a self, unique_id: u64, fds: &mut Vec<BorrowedFd<'a>>, env: &mut Variables) {
+        if let Some((_, theirs)) = &self.channel {
+            env.push((CHANNEL_VARIABLE, fds.len().to_string()));
+            fds.push(theirs.as_fd());
+        }
+        if let Some((_, theirs)) = &self.node {
+            env.extend(Endpoint::environment(u32::try_from(fds.len()).unwrap_or(u32::MAX), unique_id));
+            fds.push(theirs.as_fd());
+        }
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
