@@ -106,8 +106,26 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run --cwd nowhere -- node app.js",
         "scale many",
         "run --balance sticky -- node app.js",
+        "run --listen 300000 -- node app.js",
+        "run -l web= -- node app.js",
+        "run -l 1.2.3.4 -- node app.js",
+        "run -l fd:x -- node app.js",
+        "run --delivery fds -- node app.js",
+        "run --delivery channel -- node app.js",
         "demo --port 0",
         "demo --duration 0s",
+    ]));
+}
+
+#[test]
+fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "run -l web=:0 -l web=:0 -- node app.js",
+        "run -l we:b=:0 -- node app.js",
+        "run -l fd:99 -- node app.js",
+        "run -l unix:/nowhere/app.sock -- node app.js",
+        "run -l :0 --share handoff --delivery fds -- node app.js",
     ]));
 }
 
@@ -115,11 +133,7 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
 fn what_this_version_does_not_have_is_recognised_and_refused() {
     let place = Place::new();
     golden!(place.transcript(&[
-        "run --listen :3001 -- node app.js",
-        "run -l :3001 -- node app.js",
         "run --share per-worker -- node app.js",
-        "run --delivery fds -- node app.js",
-        "run --delivery channel -- node app.js",
         "run --delivery intercept -- node app.js",
         "run --share handoff --balance hash -- node app.js",
         "run --ready notify -- node app.js",
@@ -138,7 +152,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "run --detach -- node app.js",
         "check clustr.toml",
         "check",
-        "check --listen :3001 -- node app.js",
         "logs -f",
         "reload --rolling 2 -- node app.js",
         "restart 3",

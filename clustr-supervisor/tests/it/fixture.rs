@@ -1,7 +1,7 @@
 //! A primary in a thread, and a worker that is this very test program, started again.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ use clustr_supervisor::{StartError, Supervisor};
 /// At least ten times what anything here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-const WORKER: &str = "CLUSTR_TEST_WORKER";
+pub(crate) const WORKER: &str = "CLUSTR_TEST_WORKER";
 
 /// A running primary; stopped when it goes out of scope.
 pub(crate) struct Primary {
@@ -27,9 +27,15 @@ pub(crate) struct Primary {
 impl Primary {
     /// Starts a primary named `app` with so many workers, and waits until it runs.
     pub(crate) fn start(workers: u32) -> Self {
+        Self::start_with(workers, |_| {})
+    }
+
+    /// The same, with other wishes.
+    pub(crate) fn start_with(workers: u32, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("app.sock");
-        let config = config(workers, socket.clone());
+        let mut config = config(workers, socket.clone());
+        change(&mut config);
         let thread = std::thread::spawn(move || Supervisor::new(config)?.run());
         let primary = Self { socket, thread: Some(thread), _folder: folder };
         primary.wait_until_running();
@@ -60,6 +66,27 @@ impl Primary {
         }
     }
 
+    /// What `status` says now.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let mut client = self.connect();
+        client.send(r#"{"id":0,"cmd":"status"}"#);
+        let reply: serde_json::Value = serde_json::from_str(&client.receive()).unwrap();
+        reply["status"].clone()
+    }
+
+    /// The first listener's address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let status = self.status();
+        status["apps"][0]["listeners"][0]["address"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The workers' processes, by slot.
+    pub(crate) fn pids(&self) -> Vec<u64> {
+        let status = self.status();
+        let workers = status["apps"][0]["workers"].as_array().unwrap();
+        workers.iter().filter_map(|worker| worker["pid"].as_u64()).collect()
+    }
+
     /// How the primary ended.
     pub(crate) fn wait(mut self) -> Verdict {
         self.thread.take().unwrap().join().unwrap().unwrap()
@@ -79,7 +106,7 @@ impl Drop for Primary {
 fn config(workers: u32, socket: PathBuf) -> Config {
     let own = std::env::current_exe().unwrap();
     let command = [own.as_os_str(), "--exact".as_ref(), "fixture::worker".as_ref()].map(Into::into).to_vec();
-    let program = Program { command, env: vec![(WORKER.into(), "1".into())], cwd: None };
+    let program = Program { command, env: vec![(WORKER.into(), "node".into())], cwd: None };
     let mut config = Config::new("app", program, Policy::builder(workers).build().unwrap());
     config.control = Some(socket);
     config.output = Output::None;
@@ -121,8 +148,10 @@ impl Client {
 /// Not a test of anything: what a worker runs. Listens on a port that all share, and leaves when it is told.
 #[test]
 fn worker() {
-    if std::env::var_os(WORKER).is_none() {
-        return;
+    match std::env::var(WORKER).as_deref() {
+        Ok("node") => {}
+        Ok(other) => return crate::deliveries::serve(other),
+        Err(_) => return,
     }
     let mut worker = Worker::from_env().unwrap().unwrap();
     let _listener = worker.listen(&"127.0.0.1:0".parse().unwrap()).unwrap();

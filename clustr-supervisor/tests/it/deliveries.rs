@@ -1,0 +1,192 @@
+//! Listeners and connections that reach programs which are no node: by `LISTEN_FDS` and by clustr's channel.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
+
+use clustr_net::worker::{Connection, Heard, Worker};
+use clustr_supervisor::config::{Config, Delivery, Listen, Share};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+
+use crate::fixture::{DEADLINE, Primary, WORKER};
+
+/// Descriptors that a worker has room for where it shall run out of them.
+const FEW: u64 = 16;
+
+fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) {
+    move |config| {
+        config.listen = vec![Listen { name: "web".into(), addr: "127.0.0.1:0".parse().unwrap() }];
+        config.share = share;
+        config.delivery = Delivery { fds: true, channel: true, node: false };
+        config.program.env = vec![(WORKER.into(), worker.into())];
+    }
+}
+
+/// What a worker of these tests does; `kind` is the test's word for it.
+pub(crate) fn serve(kind: &str) {
+    let mut worker = Worker::from_env().unwrap().unwrap();
+    if kind == "exhausted" {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(FEW), maximum: Some(FEW) }).unwrap();
+    }
+    if kind != "silent" {
+        worker.ready().unwrap();
+        worker.send(format!("{{\"pid\":{}}}", std::process::id()).as_bytes()).unwrap();
+    }
+    let mut kept = Vec::new();
+    loop {
+        match worker.wait(None).unwrap() {
+            Some(Heard::Connection(connection)) => kept.extend(answer(connection)),
+            Some(Heard::Message(message)) => worker.send(&message).unwrap(),
+            Some(Heard::Drain | Heard::Closed) => return,
+            None => {}
+        }
+        kept.retain(is_open);
+    }
+}
+
+/// Whether the client is still there.
+fn is_open(connection: &Connection) -> bool {
+    connection.set_nonblocking(true).unwrap();
+    !matches!(connection.as_tcp().unwrap().peek(&mut [0]), Ok(0))
+}
+
+/// Answers; keeps the connection if it is asked to, and never comes back if it is asked to block.
+fn answer(mut connection: Connection) -> Option<Connection> {
+    let mut request = [0; 64];
+    let count = connection.read(&mut request).ok()?;
+    match &request[..count] {
+        b"block" => loop {
+            std::thread::park();
+        },
+        b"keep" => {
+            connection.write_all(b"kept").ok()?;
+            Some(connection)
+        }
+        _ => {
+            connection.write_all(std::process::id().to_string().as_bytes()).ok()?;
+            None
+        }
+    }
+}
+
+fn ask(address: SocketAddr, word: &str) -> String {
+    heard(opened(address, word))
+}
+
+/// A connection with a word on it.
+fn opened(address: SocketAddr, word: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(word.as_bytes()).unwrap();
+    stream
+}
+
+/// All that comes, until the worker closes.
+fn heard(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn kill(pid: u64) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// Asks until each of so many processes has answered.
+fn wait_for_all(address: SocketAddr, pids: &[u64]) {
+    let (began, mut seen) = (Instant::now(), std::collections::BTreeSet::<u64>::new());
+    while !pids.iter().all(|pid| seen.contains(pid)) {
+        assert!(began.elapsed() < DEADLINE, "not all of {pids:?} answer: {seen:?}");
+        seen.insert(ask(address, "hello").parse().unwrap());
+    }
+}
+
+/// Waits until the workers are others than these, and as many.
+fn wait_for_successors(primary: &Primary, before: &[u64]) -> Vec<u64> {
+    let began = Instant::now();
+    loop {
+        let pids = primary.pids();
+        let ready = primary.status()["apps"][0]["ready"].as_u64();
+        if pids.len() == before.len() && ready == Some(before.len() as u64) && pids != before {
+            return pids;
+        }
+        assert!(began.elapsed() < DEADLINE, "no successors: {pids:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn every_worker_serves_and_so_does_a_killed_ones_successor_in_each_sharing() {
+    for share in [Share::Shared, Share::Handoff] {
+        let primary = Primary::start_with(2, listening(share, "channel"));
+        let (address, pids) = (primary.address(), primary.pids());
+        wait_for_all(address, &pids);
+        kill(pids[0]);
+        wait_for_all(address, &wait_for_successors(&primary, &pids));
+    }
+}
+
+#[test]
+fn what_killed_workers_had_not_taken_is_answered_by_their_successors() {
+    let primary = Primary::start_with(2, listening(Share::Handoff, "channel"));
+    let (address, pids) = (primary.address(), primary.pids());
+    // In turn: one for each, and before all others.
+    let _blocked: Vec<_> = pids.iter().map(|_| opened(address, "block")).collect();
+    let clients: Vec<_> = (0..12).map(|_| opened(address, "hello")).collect();
+    pids.iter().for_each(|pid| kill(*pid));
+    assert_eq!(clients.into_iter().map(heard).filter(|answer| !answer.is_empty()).count(), 12);
+}
+
+#[test]
+fn what_a_worker_has_no_descriptor_for_waits_until_it_has_one() {
+    let primary = Primary::start_with(1, listening(Share::Handoff, "exhausted"));
+    let address = primary.address();
+    // More than it has room for, so that some of them wait.
+    let mut kept: Vec<_> = (0..FEW).map(|_| opened(address, "keep")).collect();
+    let mut first = [0; 4];
+    kept[0].read_exact(&mut first).unwrap();
+    let waiting = opened(address, "hello");
+    // Whoever leaves makes room.
+    kept.clear();
+    assert_eq!(heard(waiting), primary.pids()[0].to_string());
+}
+
+#[test]
+fn a_worker_that_drains_has_its_open_connection_answered() {
+    for share in [Share::Shared, Share::Handoff] {
+        let primary = Primary::start_with(1, listening(share, "channel"));
+        let mut stream = TcpStream::connect(primary.address()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut control = primary.connect();
+        control.send(r#"{"id":1,"cmd":"subscribe"}"#);
+        control.receive();
+        stream.write_all(b"keep").unwrap();
+        let mut text = [0; 4];
+        stream.read_exact(&mut text).unwrap();
+        control.send(r#"{"id":2,"cmd":"stop"}"#);
+        assert_eq!((&text, primary.wait()), (b"kept", clustr_core::Verdict::Stopped));
+    }
+}
+
+#[test]
+fn a_workers_message_is_news() {
+    let primary = Primary::start_with(1, listening(Share::Handoff, "channel"));
+    let mut control = primary.connect();
+    control.send(r#"{"id":1,"cmd":"subscribe"}"#);
+    control.receive();
+    kill(primary.pids()[0]);
+    let began = Instant::now();
+    while !control.receive().contains(r#""news":"message""#) {
+        assert!(began.elapsed() < DEADLINE);
+    }
+}
+
+#[test]
+fn a_program_that_says_nothing_counts_as_ready_and_serves() {
+    let primary = Primary::start_with(1, |config| {
+        listening(Share::Shared, "silent")(config);
+        config.delivery = Delivery { fds: true, channel: false, node: false };
+    });
+    wait_for_all(primary.address(), &primary.pids());
+}
