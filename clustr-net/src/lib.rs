@@ -62,6 +62,7 @@
 //! | [`inherited`] | the descriptors that the process was started with |
 //! | `node` | node's cluster protocol (feature `node`, on by default) |
 //! | `source` | what a mio loop can watch (feature `mio`, on by default) |
+//! | `progress` | how far a bounded reading came: [`Progress`] |
 //! | `socket_file` | the file of a Unix socket and its removal |
 //! | `sys` | all of the crate's `unsafe` |
 
@@ -74,6 +75,7 @@ pub mod inherited;
 pub mod listener;
 #[cfg(feature = "node")]
 pub mod node;
+mod progress;
 pub mod scm;
 mod socket_file;
 #[cfg(feature = "mio")]
@@ -88,5 +90,6 @@ pub use addr::{Addr, AddrError, Host};
 pub use balance::{Balance, Balancer, Candidate};
 pub use fd_channel::FdChannel;
 pub use listener::{BindError, Kind, Listener, Options};
+pub use progress::Progress;
 #[cfg(feature = "worker")]
 pub use worker::Worker;

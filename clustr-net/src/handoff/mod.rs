@@ -37,7 +37,9 @@ mod tally;
 
 pub use ledger::{Ledger, Lie};
 pub use receiver::{Guard, Heard, Receiver};
-pub use sender::{Handover, Progress, Said, SendError, Sender};
+pub use sender::{Handover, Said, SendError, Sender};
+
+pub use crate::progress::Progress;
 
 /// The environment variable that holds the number of a worker's channel.
 pub const CHANNEL_VARIABLE: &str = "CLUSTR_CHANNEL_FD";
