@@ -6,6 +6,10 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one word among many")]
 
 mod accept;
+#[cfg_attr(
+    not(any(feature = "node", feature = "worker")),
+    expect(dead_code, reason = "one test uses a part of it")
+)]
 mod deadline;
 mod fd_channel;
 mod handoff_codec;
