@@ -1,7 +1,7 @@
 //! `cargo xtask package`: what would be published can be packed, each crate with what a stranger needs first.
 //!
 //! Owns the list of what is never published. Packs all crates together, so that a crate may need a sibling's version that no
-//! registry has yet. Never builds and never uploads. Called by `ci`.
+//! registry has yet, and builds each from its own files alone. Never uploads. Called by `ci`.
 
 use crate::{Outcome, run};
 
@@ -24,7 +24,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     if !faults.is_empty() {
         return Err(faults.join("; "));
     }
-    run::run(run::cargo(&["package", "--workspace", "--no-verify", "--allow-dirty"]).args(excluded()))
+    run::run(run::cargo(&["package", "--workspace", "--allow-dirty"]).args(excluded()))
 }
 
 fn excluded() -> impl Iterator<Item = &'static str> {
