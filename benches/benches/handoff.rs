@@ -2,7 +2,8 @@
 //! reports of closing included, beside a bare loop of `accept4` and `sendmsg`, which knows nothing of what becomes of them.
 //!
 //! Clients are connected beforehand and wait in the queue, so that only the two servers are measured. One operation ends
-//! when the worker, another process, has had every connection and closed it. Goal: at least 85 % of the bare loop's speed.
+//! when the worker, another process, has had every connection and closed it. Both primaries are scheduled as clustr's is
+//! (`SCHED_BATCH`), and both workers as any program. Goal: at least 85 % of the bare loop's speed.
 #![allow(missing_docs)] // criterion's macros make public items without them
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock, and starts a worker")]
 
@@ -25,7 +26,9 @@ const PART: &str = "CLUSTR_BENCH_WORKER";
 criterion_group!(benches, both);
 
 fn main() {
-    match std::env::var(PART).as_deref() {
+    let part = std::env::var(PART);
+    assert!(sys::schedule_as_batch(part.is_err()), "these two policies are anybody's to have");
+    match part.as_deref() {
         Ok("bare") => bare_worker(),
         Ok(_) => worker(),
         Err(_) => {

@@ -1,5 +1,5 @@
 //! Every `unsafe` of this package: a bare fork and exec, the least that a restart can cost, and a bare `sendmsg` and
-//! `recvmsg`, the least that a handoff can.
+//! `recvmsg`, the least that a handoff can; and the policy by which a primary is scheduled.
 //!
 //! Owns what no safe wrapper offers. Never used by anything that is released.
 
@@ -30,6 +30,17 @@ pub fn spawn(program: &CStr, argument: &CStr) -> io::Result<(Pid, OwnedFd)> {
         .filter(|pid| pid.as_raw_nonzero().get() > 0)
         .ok_or_else(io::Error::last_os_error)?;
     Ok((pid, rustix::process::pidfd_open(pid, PidfdFlags::empty())?))
+}
+
+/// Gives this thread `SCHED_BATCH`, as a primary that hands connections over has it, or the ordinary policy:
+/// sched_setscheduler(2). Says whether the kernel did so.
+#[must_use]
+pub fn schedule_as_batch(batch: bool) -> bool {
+    let policy = if batch { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    // The kernel's `struct sched_param`: a priority, which these policies do not have.
+    let priority: libc::c_int = 0;
+    // SAFETY: the pointer is to a value that outlives the call, which copies it.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) == 0 }
 }
 
 /// Room for 253 descriptors, laid out as the kernel wants it: `size_t len, int level, int type, int fds[]`.

@@ -5,7 +5,6 @@
 //!
 //! A worker is known by its *slot*: whoever follows it there is, for every rule, the same.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Bound: turns that a slot can make up for. More would flood a worker that was stuck for long.
@@ -43,15 +42,15 @@ pub struct Balancer {
     balance: Balance,
     /// The first slot that has not had its turn in this round.
     next: u32,
-    /// Turns that came while a slot had no room; only slots with any are here.
-    missed: BTreeMap<u32, u32>,
+    /// Slots that had no room in their turn, ascending, and how often. Its room is used again.
+    missed: Vec<(u32, u32)>,
 }
 
 impl Balancer {
     /// Begins with slot 0.
     #[must_use]
     pub const fn new(balance: Balance) -> Self {
-        Self { balance, next: 0, missed: BTreeMap::new() }
+        Self { balance, next: 0, missed: Vec::new() }
     }
 
     /// The rule.
@@ -88,13 +87,13 @@ impl Balancer {
         if self.missed.is_empty() {
             return None;
         }
-        let missed = |slot| self.missed.get(&slot).copied().unwrap_or(0);
-        let (place, candidate) = open(candidates).max_by_key(|(_, candidate)| missed(candidate.slot))?;
-        let left = missed(candidate.slot).checked_sub(1)?;
-        if left == 0 {
-            self.missed.remove(&candidate.slot);
-        } else {
-            self.missed.insert(candidate.slot, left);
+        let found = |slot| self.missed.binary_search_by_key(&slot, |(slot, _)| *slot).ok();
+        let turns = |slot| found(slot).map_or(0, |found| self.missed[found].1);
+        let (place, candidate) = open(candidates).max_by_key(|(_, candidate)| turns(candidate.slot))?;
+        let found = found(candidate.slot)?;
+        self.missed[found].1 -= 1;
+        if self.missed[found].1 == 0 {
+            self.missed.remove(found);
         }
         Some(place)
     }
@@ -114,9 +113,11 @@ impl Balancer {
     }
 }
 
-fn note_missed(missed: &mut BTreeMap<u32, u32>, slot: u32) {
-    let turns = missed.entry(slot).or_default();
-    *turns = (*turns + 1).min(MISSED_MAX);
+fn note_missed(missed: &mut Vec<(u32, u32)>, slot: u32) {
+    match missed.binary_search_by_key(&slot, |(slot, _)| *slot) {
+        Ok(found) => missed[found].1 = (missed[found].1 + 1).min(MISSED_MAX),
+        Err(place) => missed.insert(place, (slot, 1)),
+    }
 }
 
 /// Those with room, and their places.

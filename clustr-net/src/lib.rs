@@ -1,24 +1,37 @@
 //! Sockets between processes.
 //!
-//! What it does: binds listeners and lends them to other processes, sends bytes and descriptors in one message, takes
-//! over the descriptors that a process was started with, and speaks node's cluster protocol, so that an unmodified
-//! `server.listen(3001)` in many node processes shares one port.
+//! # What it does
 //!
-//! What it never does: start a process, decide when one lives or dies, read a configuration, write a log, block a
-//! loop (the two exceptions, a host name's lookup in [`Listener::bind`] and all of `node::Worker`, say so). It
-//! trusts no byte that a worker sent. Descriptors go in as `OwnedFd` and come out as `BorrowedFd`.
+//! It owns every way in which a socket reaches a process. A *primary* binds a [`Listener`], and either lends it, so that each
+//! worker accepts for itself, or accepts and hands each connection to one worker:
+//!
+//! - between programs in Rust over an [`FdChannel`]: [`handoff`] at the primary, [`Worker`] in the worker;
+//! - to unmodified node programs over node's own cluster protocol, so that `server.listen(3001)` in many processes shares
+//!   one port: `node::Endpoint` and `node::Table`;
+//! - to whoever takes descriptors in messages: [`scm`], [`FdChannel`].
+//!
+//! Who gets a connection is [`balance`]'s to say, how many are accepted is [`accept`]'s.
+//!
+//! # What it never does
+//!
+//! It never starts a process, decides when one lives or dies, reads a configuration, writes a log, or blocks a loop (the
+//! exceptions say so: a host name's lookup in [`Listener::bind`], `node::Worker`, the waiting half of [`Worker`]). It
+//! trusts no byte of the other process. It keeps a connection until a worker has acknowledged it, so none is lost with a
+//! worker. Descriptors go in as `OwnedFd` and come out as `BorrowedFd`.
 //!
 //! ```text
-//!   app's bind or listen          clustr-net                    the kernel
-//!   ────────────────────   ─────────────────────────────   ───────────────────
-//!   queryServer ──line───> node::Endpoint ──Query──┐
-//!                                                  v
-//!                          node::Table ── bind ──> Listener ── queue of clients
-//!                                │
-//!   accepts by itself <──line── Answer, with a descriptor (scm)
+//!   worker                        primary                                        the kernel
+//!   ──────                ──────────────────────────                     ───────────────────
+//!   node: listen ──line─> node::Endpoint ──> node::Table ──── bind ────> Listener
+//!   accepts by itself <── Answer, with a descriptor                         │ queue of clients
+//!                                                                           v
+//!   node: connection <─── node::Endpoint::hand_over <─┐                  Acceptor
+//!   rust: Worker <─────── handoff::Sender::offer <────┴── Balancer <── Connection
 //! ```
 //!
-//! A listener, lent over a socket pair:
+//! # A listener, lent over a socket pair
+//!
+//! (A connection handed over, as completely, is on the page of [`handoff`].)
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -49,6 +62,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # The map
+//!
 //! | module | one idea |
 //! |---|---|
 //! | [`addr`] | addresses as people write them |
@@ -62,8 +77,13 @@
 //! | [`inherited`] | the descriptors that the process was started with |
 //! | `node` | node's cluster protocol (feature `node`, on by default) |
 //! | `source` | what a mio loop can watch (feature `mio`, on by default) |
+//! | `progress` | how far a bounded reading came: [`Progress`] |
 //! | `socket_file` | the file of a Unix socket and its removal |
 //! | `sys` | all of the crate's `unsafe` |
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 pub mod accept;
 pub mod addr;
@@ -74,6 +94,7 @@ pub mod inherited;
 pub mod listener;
 #[cfg(feature = "node")]
 pub mod node;
+mod progress;
 pub mod scm;
 mod socket_file;
 #[cfg(feature = "mio")]
@@ -88,5 +109,6 @@ pub use addr::{Addr, AddrError, Host};
 pub use balance::{Balance, Balancer, Candidate};
 pub use fd_channel::FdChannel;
 pub use listener::{BindError, Kind, Listener, Options};
+pub use progress::Progress;
 #[cfg(feature = "worker")]
 pub use worker::Worker;

@@ -63,17 +63,18 @@ pub(crate) fn receive(
 fn unpack(control: &[u8], fds: &mut Vec<OwnedFd>) -> Option<[u32; 3]> {
     let mut credentials = None;
     for part in parts(control).filter(|part| part.level == libc::SOL_SOCKET) {
-        let numbers = part.payload.chunks_exact(4).filter_map(|number| number.try_into().ok());
+        let numbers = part.payload.as_chunks::<4>().0;
         match part.kind {
             libc::SCM_RIGHTS => {
-                for raw in numbers.map(RawFd::from_ne_bytes) {
+                for raw in numbers.iter().copied().map(RawFd::from_ne_bytes) {
                     // SAFETY: the kernel opened this number for this very message, nobody else has seen it, and each
                     // message is unpacked once.
                     fds.push(unsafe { OwnedFd::from_raw_fd(raw) });
                 }
             }
             libc::SCM_CREDENTIALS => {
-                credentials = numbers.map(u32::from_ne_bytes).collect::<Vec<_>>().try_into().ok();
+                // Not collected: this comes with every read.
+                credentials = <[[u8; 4]; 3]>::try_from(numbers).ok().map(|ids| ids.map(u32::from_ne_bytes));
             }
             _ => {}
         }

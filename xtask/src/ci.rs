@@ -4,12 +4,15 @@
 
 use std::process::Command;
 
-use crate::{Outcome, run, tidy};
+use crate::{Outcome, bare, package, run, tidy, trees};
 
 /// The chore.
 pub(crate) fn run(_: &[String]) -> Outcome {
     let steps = [
         ("tidy", tidy::run(&[])),
+        ("trees", trees::run(&[])),
+        ("bare", bare::run(&[])),
+        ("package", package::run(&[])),
         ("fmt", run::run(&mut run::cargo(&["fmt", "--all", "--check"]))),
         ("clippy", run::run(&mut clippy())),
         ("doc", run::run(&mut doc())),

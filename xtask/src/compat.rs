@@ -172,9 +172,9 @@ impl Verdict {
 fn document(table: &str) -> String {
     let mut page = String::from("# Versions of node\n\n");
     page.push_str("Written by `cargo xtask compat --write`: the conformance cases of\n");
-    page.push_str(
-        "`clustr-cli/tests/conformance`, each on each version. `-`: the case does not apply there.\n\n",
-    );
+    page.push_str("`clustr-cli/tests/conformance`, each on each version and in both ways of sharing: a case by its name\n");
+    page.push_str("alone is `--share shared`, with `[handoff]` after it `--share handoff`. `skipped` or `-`: the case does\n");
+    page.push_str("not apply to that version, that machine or that way.\n\n");
     let _ = write!(page, "{table}");
     page
 }

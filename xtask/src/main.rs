@@ -8,15 +8,18 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to whoever typed it")]
 
 mod apps;
+mod bare;
 mod bench;
 mod ci;
 mod compat;
 mod nearest;
 mod nodes;
+mod package;
 mod run;
 mod test;
 mod tidy;
 mod tools;
+mod trees;
 
 use std::process::ExitCode;
 
@@ -32,8 +35,11 @@ struct Chore {
 
 const CHORES: &[Chore] = &[
     Chore { name: "test", does: "[ARGS] fetch what the tests need, then run them all", run: test::run },
-    Chore { name: "ci", does: "formatting, clippy, docs and tidy, warnings denied", run: ci::run },
+    Chore { name: "ci", does: "tidy, packages, dependencies, formatting, clippy, docs", run: ci::run },
     Chore { name: "tidy", does: "the house rules, every finding as `file:line: message`", run: tidy::run },
+    Chore { name: "package", does: "each crate packed as it would be published", run: package::run },
+    Chore { name: "bare", does: "the core, built where there is no std", run: bare::run },
+    Chore { name: "trees", does: "[--write] docs/dependencies.md beside cargo tree", run: trees::run },
     Chore {
         name: "compat",
         does: "[MAJOR...] [--write] the conformance cases on each node",

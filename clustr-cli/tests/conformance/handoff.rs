@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clustr_benches::facts::descriptors;
 use clustr_benches::load::{self, Plan, Tally};
 use clustr_benches::started::signal_pid;
 use clustr_benches::{http, wait};
@@ -156,7 +157,7 @@ fn what_a_worker_has_no_descriptor_for_is_served_by_others_or_later() {
         let command = format!("ulimit -n 34; exec '{}' '{}'", node.program, crate::harness::app("handed.js"));
         let run = Run::new(&["sh", "-c", &command]).options(&["--share", "handoff"]);
         let mut primary = launched(run, 2, &[])?;
-        let before = clustr_benches::facts::descriptors(primary.pid()).len();
+        let before = descriptors(primary.pid()).len();
         let plan = Plan {
             clients: 60,
             requests_max: 180,
@@ -171,29 +172,45 @@ fn what_a_worker_has_no_descriptor_for_is_served_by_others_or_later() {
         let news = primary.news();
         ensure!(of_kind(&news, "exited").next().is_none(), "a worker ended: {news:?}");
         wait::until_true("the primary's descriptors to be as before", SOON, || {
-            clustr_benches::facts::descriptors(primary.pid()).len() <= before
+            descriptors(primary.pid()).len() <= before
         })?;
         primary.stop()
     });
 }
 
 #[test]
-fn a_primary_without_descriptors_lets_clients_wait_and_resumes_by_itself() {
+fn a_primary_without_descriptors_lets_clients_wait_loses_none_and_resumes_by_itself() {
     handed_over("primary out of descriptors", |node| {
         let run = Run::app(node, "handed.js").through(&["sh", "-c", r#"ulimit -n 64; exec "$@""#, "sh"]);
         let mut primary = launched(run, 2, &[])?;
+        let before = descriptors(primary.pid()).len();
         let path = primary.socket_path()?;
-        // Clients of the control socket take what there is.
+        let plan = Plan {
+            clients: 16,
+            duration_max: SOON * 2,
+            request_timeout: SOON,
+            ..Plan::short(primary.address())
+        };
+        let load = load::start(&plan).map_err(|error| error.to_string())?;
+        wait::until_true("answers", SOON, || load.succeeded() > 100)?;
+        // Clients of the control socket take what there is, while connections are on their way.
         let crowd: Vec<Control> = (0..60).filter_map(|_| Control::connect(&path).ok()).collect();
-        wait::until_true("the last descriptor to be taken", SOON, || {
-            clustr_benches::facts::descriptors(primary.pid()).len() >= 63
+        wait::until_true("the last descriptor to be taken", SOON, || descriptors(primary.pid()).len() >= 63)?;
+        let mut answered = 0;
+        wait::until_true("nobody to be answered any more", SOON, || {
+            wait::observe_for(Duration::from_millis(300));
+            std::mem::replace(&mut answered, load.succeeded()) == load.succeeded()
         })?;
-        let waiting = clients(primary.address(), "/", 10);
         let spent = spent_in_a_second(&primary);
         ensure!(spent < NEAR_ZERO, "the primary spent {spent:?} in a second");
-        ensure!(waiting.iter().all(|client| !client.is_finished()), "there was a descriptor all the same");
+        ensure!(load.succeeded() == answered, "there was a descriptor all the same");
         drop(crowd);
-        joined(waiting)?;
+        wait::until_true("answers again", SOON, || load.succeeded() > answered + 100)?;
+        let tally = load.stop().map_err(|error| error.to_string())?;
+        ensure!(tally.success == tally.issued, "{tally}");
+        wait::until_true("the primary's descriptors to be as before", SOON, || {
+            descriptors(primary.pid()).len() <= before
+        })?;
         primary.stop()
     });
 }

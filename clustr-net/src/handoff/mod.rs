@@ -27,6 +27,47 @@
 //!   stands for several, does no harm.
 //! - **The worker is not trusted.** What contradicts the ledger ends the channel.
 //!
+//! A primary and a worker, here in one process:
+//!
+//! ```
+//! # #[cfg(feature = "worker")] {
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use std::time::Duration;
+//!
+//! use clustr_net::handoff::{Family, Handover, Sender};
+//! use clustr_net::{Acceptor, FdChannel, Listener, Options, Worker};
+//!
+//! let (ours, theirs) = FdChannel::pair()?;
+//! let mut sender = Sender::new(ours, &[("http", Family::Tcp)])?;
+//! // A spawner would place `theirs` in the new process and name it in `CLUSTR_CHANNEL_FD`: `Worker::from_env`.
+//! let mut worker = Worker::new(Some(theirs), Vec::new())?;
+//!
+//! // The primary hears how many connections the worker takes, accepts one, and hands it over.
+//! let listener = Listener::bind(&"127.0.0.1:0".parse()?, Options::default())?;
+//! let mut client = TcpStream::connect(("127.0.0.1", listener.port().unwrap()))?;
+//! let _ = sender.receive(64, &mut Vec::new())?;
+//! assert!(sender.credits() > 0);
+//! let now = Duration::ZERO; // a loop reads its clock once a turn
+//! let connection = Acceptor::new(0, false).accept(&listener, now).expect("a client waits");
+//! sender.offer(Handover { fd: connection.fd, listener: 0 }).expect("there is credit");
+//! sender.flush()?;
+//! assert_eq!(sender.unacked(), 1); // Were the worker killed now, `take_back` would return it.
+//!
+//! let mut connection = worker.connections().next().expect("one was sent")?;
+//! assert_eq!(connection.listener(), "http");
+//! connection.write_all(b"hello")?;
+//! drop(connection);
+//! let _ = sender.receive(64, &mut Vec::new())?;
+//! assert_eq!((sender.unacked(), sender.taken()), (0, 1));
+//!
+//! let mut text = String::new();
+//! client.read_to_string(&mut text)?;
+//! assert_eq!(text, "hello");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Connections travel non-blocking, without their peer's address: getpeername(2) knows it.
 
 pub mod codec;
@@ -37,7 +78,9 @@ mod tally;
 
 pub use ledger::{Ledger, Lie};
 pub use receiver::{Guard, Heard, Receiver};
-pub use sender::{Handover, Progress, Said, SendError, Sender};
+pub use sender::{Handover, Said, SendError, Sender};
+
+pub use crate::progress::Progress;
 
 /// The environment variable that holds the number of a worker's channel.
 pub const CHANNEL_VARIABLE: &str = "CLUSTR_CHANNEL_FD";

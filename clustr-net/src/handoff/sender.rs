@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::fd_channel::{FdChannel, RecvError};
+use crate::progress::Progress;
 use crate::scm::FDS_MAX;
 
 use super::codec::{self, NAMES_BYTES_MAX, Report, Word};
@@ -52,18 +53,6 @@ enum State {
     Probing,
     /// None, ever again: it was told to drain, said that it leaves, or is gone.
     Over,
-}
-
-/// How far [`Sender::receive`] came.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use]
-pub enum Progress {
-    /// All that has arrived was read; the next readable edge will tell.
-    Drained,
-    /// The budget is used up: call again without waiting for an edge.
-    More,
-    /// The worker closed its end, and everything that it said before was read: [`Sender::take_back`].
-    Closed,
 }
 
 /// What a worker said, in order.

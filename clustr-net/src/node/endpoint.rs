@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::accept::Connection;
 use crate::listener::Kind;
+use crate::progress::Progress;
 use crate::scm::{self, Sender};
 
 use super::encode::{self, HandleKind, Reply};
@@ -53,18 +54,6 @@ struct ArrivedFd {
     /// `None` if the kernel had to drop it.
     fd: Option<OwnedFd>,
     read_until: u64,
-}
-
-/// How far [`Endpoint::receive`] came.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use]
-pub enum Progress {
-    /// All that has arrived was read; the next readable edge will tell.
-    Drained,
-    /// The budget is used up: call again without waiting for an edge.
-    More,
-    /// The worker closed its end, and everything that it said before was read.
-    Closed,
 }
 
 /// What a worker said, in order.

@@ -48,7 +48,7 @@ mod table;
 mod window;
 mod worker;
 
-pub use endpoint::{Endpoint, Fault, Progress, Said};
+pub use endpoint::{Endpoint, Fault, Said};
 pub use lines::LINE_BYTES_MAX;
 pub use message::{Decoder, Dialect, Message};
 pub use outbox::{QUEUE_BYTES_MAX, SendError};
@@ -56,3 +56,5 @@ pub use query::{AddressKind, Query};
 pub use table::{Answer, Closed, Fate, Gone, Table};
 pub use window::{WINDOW_MAX, Window};
 pub use worker::{Heard, Worker};
+
+pub use crate::progress::Progress;

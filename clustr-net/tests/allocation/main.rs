@@ -3,6 +3,8 @@
 //! A program of its own, because it counts every allocation.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
+#[cfg(feature = "node")]
+mod node;
 #[allow(unsafe_code)]
 mod sys;
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use clustr_net::FdChannel;
 use clustr_net::fd_channel::{BYTES_MAX, RecvError};
 use clustr_net::scm::{self, FDS_MAX};
+use proptest::prelude::*;
 use rustix::io::{FdFlags, fcntl_getfd};
 
 use crate::support::{alone, leave_room_for, open_descriptors};
@@ -144,6 +145,31 @@ fn a_full_table_is_an_error_that_leaks_nothing_and_the_bytes_are_good() {
     ours.send(b"fits", &many(&ours, 3)).unwrap();
     assert_eq!(recv(&theirs).unwrap().1.len(), 3);
     drop(filler);
+}
+
+proptest! {
+    /// Whatever is in a packet, and however many descriptors are with it: all of it, or an error and none.
+    #[test]
+    fn any_packet_is_what_its_manifest_says_or_an_error(
+        said in prop_oneof![Just(vec![0xc5, 1]), prop::collection::vec(any::<u8>(), 0..4)],
+        rest in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..300),
+        fds in 0..4_usize,
+    ) {
+        let (ours, theirs) = pair();
+        let bytes = [said, rest].concat();
+        prop_assume!(!bytes.is_empty());
+        scm::send(&ours, &bytes, &many(&ours, fds)).unwrap();
+        let is_ours = |manifest: u8| bytes.len() <= 4 + 256 && bytes.starts_with(&[0xc5, 1, manifest, 0]);
+        match recv(&theirs) {
+            Ok((body, came)) => {
+                prop_assert!(is_ours(u8::try_from(fds).unwrap()));
+                prop_assert_eq!((body.as_slice(), came.len()), (&bytes[4..], fds));
+            }
+            Err(_) => prop_assert!(!is_ours(u8::try_from(fds).unwrap())),
+        }
+        ours.send(b"next", &[]).unwrap();
+        prop_assert_eq!(recv(&theirs).unwrap().0, b"next");
+    }
 }
 
 #[test]

@@ -5,10 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests, too")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one word among many")]
 
-#[cfg(any(feature = "node", feature = "worker"))]
+mod accept;
+#[cfg_attr(
+    not(any(feature = "node", feature = "worker")),
+    expect(dead_code, reason = "one test uses a part of it")
+)]
 mod deadline;
 mod fd_channel;
 mod handoff_codec;
+mod hostile_words;
 mod inherited;
 mod listener;
 mod scm;

@@ -1,7 +1,7 @@
 //! The manifests: what they say, and what each line of them owes its reader.
 //!
-//! Owns the reading of `Cargo.toml` (the part of TOML that we use) and three rules: versions stand in one place, each
-//! with its reason, and every package takes the workspace's lints.
+//! Owns the reading of `Cargo.toml` (the part of TOML that we use) and four rules: versions stand in one place, each
+//! with its reason, every package takes the workspace's lints, and one that is published says what it is.
 
 use super::Finding;
 use super::tree::{File, Tree};
@@ -27,6 +27,10 @@ pub(super) enum Kind {
     /// What only our tests get.
     Dev,
 }
+
+/// What a registry shows of a package, and what goes into it.
+const PUBLISHED_WITH: &[&str] =
+    &["description", "readme", "documentation", "keywords", "categories", "license", "include"];
 
 impl Entry<'_> {
     /// Whether this line names a dependency of a package.
@@ -120,7 +124,19 @@ fn package(file: &File) -> Vec<Finding> {
             "the workspace's lints are not taken: `[lints]`, `workspace = true`",
         ));
     }
+    found.extend(unpublishable(file, &entries));
     found
+}
+
+/// What a published package does not say of itself.
+fn unpublishable(file: &File, entries: &[Entry<'_>]) -> Vec<Finding> {
+    let of_package = || entries.iter().filter(|entry| entry.table == "package");
+    if of_package().any(|entry| entry.key == "publish" && entry.value == "false") {
+        return Vec::new();
+    }
+    let lacks = |key: &&&str| !of_package().any(|entry| entry.key == **key);
+    let missing = PUBLISHED_WITH.iter().filter(lacks);
+    missing.map(|key| Finding::new(&file.path, 1, format!("a published package says its `{key}`"))).collect()
 }
 
 /// Taken from the workspace, or from a folder of ours that has no version to take: what is never published.
@@ -141,7 +157,7 @@ mod tests {
         check(&tree).into_iter().map(|finding| finding.to_string()).collect()
     }
 
-    const LINTS: &str = "\n[lints]\nworkspace = true\n";
+    const LINTS: &str = "\n[package]\npublish = false\n[lints]\nworkspace = true\n";
 
     #[test]
     fn members_are_read() {
@@ -166,5 +182,12 @@ mod tests {
     #[test]
     fn a_package_without_the_lints_is_found() {
         assert!(found("", "[package]\n")[0].contains("lints"));
+    }
+
+    #[test]
+    fn a_published_package_that_says_too_little_is_found() {
+        let bad = found("", "[package]\ndescription = \"x\"\n[lints]\nworkspace = true\n");
+        assert_eq!(bad.len(), PUBLISHED_WITH.len() - 1, "{bad:?}");
+        assert!(bad[0].ends_with("a published package says its `readme`"), "{bad:?}");
     }
 }

@@ -14,6 +14,9 @@ const NOT_OURS: &[&str] = &["target", "node_modules", "corpus", "artifacts"];
 /// Hidden folders that are ours all the same.
 const OURS: &[&str] = &[".cargo", ".ci", ".github"];
 
+/// What a git worktree has in place of the folder of that name: a path of this machine.
+const LINK: &str = ".git";
+
 /// Every file, in order of path.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
@@ -46,7 +49,7 @@ impl Tree {
             let kind = entry.file_type()?;
             if kind.is_dir() && is_ours(&name) {
                 self.walk(&entry.path(), &format!("{path}/"))?;
-            } else if kind.is_file() {
+            } else if kind.is_file() && name != LINK {
                 self.files.extend(read(&entry.path())?.map(|bytes| File::new(&path, text(bytes))));
             }
         }
@@ -143,6 +146,18 @@ mod tests {
     fn what_is_built_fetched_or_hidden_is_not_ours() {
         assert!(!is_ours("target") && !is_ours("node_modules") && !is_ours(".git"));
         assert!(is_ours("docs") && is_ours(".ci"));
+    }
+
+    #[test]
+    fn the_link_of_a_worktree_is_not_ours() {
+        let folder = std::env::temp_dir().join(format!("clustr-tidy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(LINK), "gitdir: elsewhere").unwrap();
+        fs::write(folder.join("a.md"), "").unwrap();
+        let paths: Vec<String> =
+            Tree::read(&folder).unwrap().files.into_iter().map(|file| file.path).collect();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(paths, ["a.md"]);
     }
 
     #[test]
