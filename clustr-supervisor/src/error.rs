@@ -24,6 +24,9 @@ pub enum StartError {
         /// Something to type.
         hint: Option<String>,
     },
+    /// The policy makes no sense.
+    #[error("the policy makes no sense")]
+    Policy(#[from] clustr_core::PolicyError),
     /// The working directory is not there, or is no folder.
     #[error("could not use '{}' as working directory", path.display())]
     WorkingDirectory {
@@ -132,7 +135,7 @@ impl StartError {
             Self::Control { .. } => {
                 Some("clustr run --control PATH …, a short path in a folder that you may write".into())
             }
-            Self::WorkingDirectory { .. } | Self::System { .. } => None,
+            Self::Policy(_) | Self::WorkingDirectory { .. } | Self::System { .. } => None,
         }
     }
 }

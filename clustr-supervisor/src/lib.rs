@@ -30,6 +30,7 @@
 
 mod advice;
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod control;
 mod error;
@@ -40,6 +41,7 @@ pub mod news;
 mod process;
 mod reactor;
 mod readiness;
+mod relay;
 mod requests;
 mod sharing;
 mod signals;
@@ -51,6 +53,12 @@ mod sys;
 mod tell;
 mod worker;
 
+pub use cluster::{Cluster, Event, Handle, HandleError, Pending, Role, RoleError, role};
+pub use clustr_core::{
+    Backoff, EndReason, Exit, Generation, Intensity, Overdue, Policy, PolicyBuilder, RestartMode, SlotId,
+    StopOrder, Verdict, WorkerId,
+};
+pub use clustr_net::Worker;
 pub use config::Config;
 pub use error::{ListenError, StartError};
 pub use nix::sys::signal::Signal;
