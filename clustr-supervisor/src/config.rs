@@ -99,14 +99,16 @@ pub struct Delivery {
     pub fds: bool,
     /// Where there are such listeners, clustr's own channel beside them: `clustr_net::worker`.
     pub channel: bool,
+    /// clustr's own channel where there are none as well: for its messages.
+    pub messages: bool,
     /// Node's channel. To be left out for programs that are no node: what they start might take it for theirs.
     pub node: bool,
 }
 
 impl Default for Delivery {
-    /// All of them.
+    /// All of them, for programs that get connections.
     fn default() -> Self {
-        Self { fds: true, channel: true, node: true }
+        Self { fds: true, channel: true, messages: false, node: true }
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket.
 
-use clustr_core::{Command, EndReason, Event, SlotView, Target, Ticket};
+use clustr_core::{Command, EndReason, Event, SlotView, Target, Ticket, WorkerId};
+use clustr_net::handoff::SendError;
 
 use crate::clock::millis;
 use crate::control::protocol::{Ask, Progress, Reply, Request, Status};
+use crate::sharing::Sharing;
 use crate::status::{AppFacts, app_status};
 use crate::supervisor::Supervisor;
 
@@ -47,6 +49,13 @@ impl Supervisor {
                 let detail = "scale takes exactly one of \"to\" and \"by\"".into();
                 self.reply(asker, Reply::refused(id, "bad-request", detail, hint));
             }
+            Ask::Send { message, slot } => {
+                let reply = match self.send(&message, slot) {
+                    Ok(()) => Reply::granted(id, Progress::Done),
+                    Err((refusal, detail)) => Reply::refused(id, refusal, detail, None),
+                };
+                self.reply(asker, reply);
+            }
             Ask::Stop { now: false } => self.ask(asker, id, Command::Stop(EndReason::Asked)),
             Ask::Stop { now: true } => self.ask(asker, id, Command::Stop(EndReason::AtOnce)),
         }
@@ -67,6 +76,21 @@ impl Supervisor {
                 self.reply(asker, Reply::refused(request, "busy", detail, None));
             }
         }
+    }
+
+    /// Sends a message to one worker or to all; or says by which name that is refused, and why.
+    fn send(&mut self, message: &str, slot: Option<u32>) -> Result<(), (&'static str, String)> {
+        let meant = |id: &WorkerId| slot.is_none_or(|slot| id.slot.0 == slot);
+        let workers = self.workers.iter_mut().filter(|(id, _)| meant(id));
+        let sent: Vec<Result<(), SendError>> =
+            workers.map(|(_, worker)| Sharing::send(worker, message)).collect();
+        if let Some(error) = sent.iter().find_map(|sent| sent.as_ref().err().filter(|error| blames(error))) {
+            return Err((refusal(error), error.to_string()));
+        }
+        if sent.iter().any(Result::is_ok) {
+            return Ok(());
+        }
+        Err(("no-channel", "no such worker is there that has clustr's channel".into()))
     }
 
     fn reply(&mut self, asker: Asker, reply: Reply) {
@@ -102,5 +126,19 @@ impl Supervisor {
             clustr: env!("CARGO_PKG_VERSION").into(),
             apps: vec![app_status(&self.app, facts, self.now, pid)],
         }
+    }
+}
+
+/// Whether a message that was not sent is somebody's fault; a worker without a channel is not there to be told.
+const fn blames(error: &SendError) -> bool {
+    !matches!(error, SendError::Closed)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "what may come to it is a channel that does not work")]
+const fn refusal(error: &SendError) -> &'static str {
+    match error {
+        SendError::Full => "busy",
+        SendError::TooLong => "message-too-long",
+        _ => "no-channel",
     }
 }

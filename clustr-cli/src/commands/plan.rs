@@ -104,7 +104,12 @@ fn delivery(options: &RunOptions, command: &[OsString]) -> Result<Delivery, Fail
         let node = options.listen.is_empty() || launch_form::is_node(command);
         return Ok(Delivery { node, ..Delivery::default() });
     }
-    Ok(Delivery { fds: asked(Asked::Fds), channel: asked(Asked::Channel), node: asked(Asked::Node) })
+    Ok(Delivery {
+        fds: asked(Asked::Fds),
+        channel: asked(Asked::Channel),
+        node: asked(Asked::Node),
+        ..Delivery::default()
+    })
 }
 
 /// Whether the command's form speaks against node's channel, where that is all it gets.

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use clustr_core::SlotId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
 use super::Event;
@@ -126,6 +127,17 @@ impl Handle {
         self.ask(Ask::Stop { now: true }, done)
     }
 
+    /// Sends a message to all workers, which hear it as [`Heard::Message`](clustr_net::worker::Heard::Message). Done when
+    /// it is on its way to each; refused as `no-channel` if there is nobody, as `busy` if one of them does not read.
+    pub fn send(&self, message: impl Into<String>) -> Pending<()> {
+        self.ask(Ask::Send { message: message.into(), slot: None }, done)
+    }
+
+    /// Sends a message to the worker of one slot.
+    pub fn send_to(&self, slot: SlotId, message: impl Into<String>) -> Pending<()> {
+        self.ask(Ask::Send { message: message.into(), slot: Some(slot.0) }, done)
+    }
+
     /// Every event from now on, as they happen; before [`run`](super::Cluster::run), all of them. At most [`EVENTS_MAX`]
     /// wait for a receiver that is slow; what does not fit is lost to it and counted ([`Event::Lost`]), and the loop
     /// goes on. The channel is closed when the cluster has ended.
@@ -144,20 +156,20 @@ impl Handle {
         let capacity = capacity.max(CAPACITY_MIN);
         // One place more, for the last word about what was lost.
         let (events, receiver) = bounded(capacity.saturating_add(1));
-        self.send(Call::Watch(events, capacity))?;
+        self.bring(Call::Watch(events, capacity))?;
         Ok(receiver)
     }
 
     fn ask<T>(&self, ask: Ask, read: fn(Reply) -> Option<T>) -> Pending<T> {
         let (answers, replies) = bounded(ANSWERS_MAX);
-        let state = match self.send(Call::Ask(ask, answers)) {
+        let state = match self.bring(Call::Ask(ask, answers)) {
             Ok(()) => State::Asked { replies, gone: self.gone.clone(), shared: Arc::clone(&self.shared) },
             Err(error) => State::Failed(error),
         };
         Pending { state, read }
     }
 
-    fn send(&self, call: Call) -> Result<(), HandleError> {
+    fn bring(&self, call: Call) -> Result<(), HandleError> {
         self.calls.try_send(call).map_err(|error| match error {
             TrySendError::Full(_) => HandleError::Busy,
             TrySendError::Disconnected(_) => HandleError::Gone,

@@ -58,8 +58,10 @@ use std::path::PathBuf;
 use clustr_core::{Policy, PolicyBuilder, SLOTS_MAX, Verdict};
 use nix::sys::signal::Signal;
 
-use crate::config::{Balance, Config, NewsFormat, Output, Program, ReadyWhen, Share, Signals};
-use crate::{StartError, Supervisor};
+use crate::config::{
+    Addr, Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
+};
+use crate::{ListenError, StartError, Supervisor};
 
 /// A cluster of this very program, or of another: said in a few words, then [`run`](Self::run).
 ///
@@ -90,6 +92,8 @@ pub struct Cluster {
     /// `None`: this program, with the same arguments.
     command: Option<Vec<OsString>>,
     policy: PolicyBuilder,
+    /// Names and addresses, as they were said.
+    listen: Vec<(String, String)>,
     /// Everything else; name, program and policy are put in at the end.
     config: Config,
     desk: Desk,
@@ -107,12 +111,22 @@ impl Cluster {
         let placeholder = Policy::builder(1).build().expect("one slot makes a policy");
         let config = Config {
             output: Output::Inherit,
+            // The channel in any case, for messages; a program that is no worker of ours does not look at it.
+            delivery: Delivery { messages: true, node: false, ..Delivery::default() },
             news: NewsFormat::None,
             signals: Signals::Unclaimed,
             subreaper: false,
             ..Config::new("", program, placeholder)
         };
-        Self { name: None, command: None, policy: Policy::builder(workers), config, desk, handle }
+        Self {
+            name: None,
+            command: None,
+            listen: Vec::new(),
+            policy: Policy::builder(workers),
+            config,
+            desk,
+            handle,
+        }
     }
 
     /// The app's name: prefix of its output, `CLUSTR_APP` in its workers. Default: the program's.
@@ -159,6 +173,16 @@ impl Cluster {
     /// The workers' working directory, if not this process's.
     pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
         self.config.program.cwd = Some(folder.into());
+        self
+    }
+
+    /// Binds an address, whose connections workers get under this name: `3001`, `127.0.0.1:3001`, `[::1]:0`,
+    /// `unix:/path`, … ([`Addr`]). To be said once for each address, each with a name of its own.
+    ///
+    /// By default every worker accepts from the one queue; with [`Share::Handoff`] the primary accepts and hands over. A
+    /// worker need not know which: it serves [`Worker::connections`](clustr_net::Worker::connections).
+    pub fn listen(mut self, name: impl Into<String>, addr: impl Into<String>) -> Self {
+        self.listen.push((name.into(), addr.into()));
         self
     }
 
@@ -241,7 +265,7 @@ impl Cluster {
     /// # Panics
     /// If a callback does.
     pub fn run(self) -> Result<Verdict, StartError> {
-        let Self { name, command, policy, mut config, desk, handle } = self;
+        let Self { name, command, listen, policy, mut config, desk, handle } = self;
         drop(handle);
         let itself = std::env::current_exe().map_err(StartError::system("find this program's own file"))?;
         config.name = name.unwrap_or_else(|| {
@@ -252,6 +276,10 @@ impl Cluster {
             [itself.into_os_string()].into_iter().chain(std::env::args_os().skip(1)).collect()
         });
         config.policy = policy.build()?;
+        for (name, addr) in listen {
+            let addr = addr.parse().map_err(|source| ListenError::Address { name: name.clone(), source })?;
+            config.listen.push(Listen { name, addr });
+        }
         let mut supervisor = Supervisor::new(config)?;
         supervisor.open_desk(desk).map_err(StartError::system("let handles in"))?;
         supervisor.run()

@@ -4,5 +4,6 @@
 
 mod clients;
 mod cluster;
+mod examples;
 mod fixture;
 mod transcripts;
