@@ -9,7 +9,7 @@
 )]
 
 use std::error::Error;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::{env, process, thread};
 
 use clustr_net::worker::{Connection, Heard};

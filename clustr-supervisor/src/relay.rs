@@ -107,3 +107,24 @@ pub(crate) fn pass_on(signal: i32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_nobody_wants_reaches_every_line_and_no_longer_than_there_is_one() {
+        let (first, second) = (Relay::open().unwrap().unwrap(), Relay::open().unwrap().unwrap());
+        let me = rustix::process::getpid();
+        rustix::process::kill_process(me, rustix::process::Signal::HUP).unwrap();
+        for relay in [&first, &second] {
+            let mut fds = [rustix::event::PollFd::new(relay, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            assert_eq!((relay.next(), relay.next()), (Some(Signal::SIGHUP), None));
+        }
+        drop(first);
+        assert!(!sys::is_default(Signal::SIGHUP as i32));
+        drop(second);
+        assert!(sys::is_default(Signal::SIGHUP as i32), "what was there before is there again");
+    }
+}

@@ -226,6 +226,12 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
     handler(signal) == Some(libc::SIG_IGN)
 }
 
+/// Whether a signal has its default disposition.
+#[cfg(test)]
+pub(crate) fn is_default(signal: c_int) -> bool {
+    handler(signal) == Some(libc::SIG_DFL)
+}
+
 /// Gives a signal its default disposition: an ignored SIGCHLD would make exits unknowable (wait(2)).
 pub(crate) fn set_default(signal: c_int) {
     // SAFETY: SIG_DFL is a valid disposition for every catchable signal.

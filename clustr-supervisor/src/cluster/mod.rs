@@ -38,7 +38,8 @@
 //!   waits for *any* child (`waitpid(-1)`) takes exits away: workers are restarted all the same, but as if they had
 //!   failed. Orphans of workers are not adopted unless [`Cluster::subreaper`] says so.
 //! - **The end.** When `run` returns, or unwinds because a callback panicked, no worker is left. With `panic = "abort"`, or
-//!   if the process is killed, nobody is there to stop them: a worker then hears that its channel is closed.
+//!   if the process is killed, nobody is there to stop them: a worker then hears
+//!   [`Closed`](clustr_net::worker::Heard::Closed), and goes on with listeners that it shares until it chooses to leave.
 //! - **Threads.** `run` blocks its thread, main or not; there may be several clusters in a process. Beside it there is one
 //!   thread that writes. The soft limit of descriptors is raised to the hard one; workers have the old one.
 
@@ -59,7 +60,7 @@ use clustr_core::{Policy, PolicyBuilder, SLOTS_MAX, Verdict};
 use nix::sys::signal::Signal;
 
 use crate::config::{
-    Addr, Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
+    Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
 };
 use crate::{ListenError, StartError, Supervisor};
 
@@ -177,7 +178,7 @@ impl Cluster {
     }
 
     /// Binds an address, whose connections workers get under this name: `3001`, `127.0.0.1:3001`, `[::1]:0`,
-    /// `unix:/path`, … ([`Addr`]). To be said once for each address, each with a name of its own.
+    /// `unix:/path`, … ([`clustr_net::Addr`]). To be said once for each address, each with a name of its own.
     ///
     /// By default every worker accepts from the one queue; with [`Share::Handoff`] the primary accepts and hands over. A
     /// worker need not know which: it serves [`Worker::connections`](clustr_net::Worker::connections).

@@ -115,6 +115,7 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
+        drop(self.ask(r#"{"id":9,"cmd":"stop","now":true}"#));
         drop(self.process.kill());
         drop(self.process.wait());
     }
