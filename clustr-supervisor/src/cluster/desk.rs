@@ -39,6 +39,7 @@ type Callback = Box<dyn FnMut(&Event) + Send>;
 /// Where handles come to.
 pub(crate) struct Desk {
     calls: Receiver<Call>,
+    newcomers: Receiver<Watcher>,
     shared: Arc<Shared>,
     /// Requests that are being answered, by their number.
     owed: BTreeMap<u64, Sender<Reply>>,
@@ -51,7 +52,7 @@ pub(crate) struct Desk {
 
 /// Somebody who receives events.
 #[derive(Debug)]
-struct Watcher {
+pub(super) struct Watcher {
     events: Sender<Event>,
     /// Of its places, one more than these is kept for the last word.
     capacity: usize,
@@ -63,11 +64,13 @@ impl Desk {
     /// A desk, and the first handle to it.
     pub(super) fn open() -> (Self, Handle) {
         let (sender, calls) = bounded(CALLS_MAX);
+        let (watchers, newcomers) = bounded(CALLS_MAX);
         let (closing, gone) = bounded(0);
         let shared = Arc::new(Shared::default());
-        let handle = Handle { calls: sender, gone, shared: Arc::clone(&shared) };
+        let handle = Handle { calls: sender, watchers, gone, shared: Arc::clone(&shared) };
         let desk = Self {
             calls,
+            newcomers,
             shared,
             owed: BTreeMap::new(),
             next: FIRST_TICKET,
@@ -112,24 +115,18 @@ impl Desk {
         self.reply(ticket.0, reply_for(ticket.0, answer));
     }
 
-    /// The next request, if there is one; who watches is noted on the way.
+    /// The next request, if there is one.
     fn next_call(&mut self) -> Option<Request> {
         loop {
-            match self.calls.try_recv().ok()? {
-                Call::Watch(events, capacity) => {
-                    self.watchers.push(Watcher { events, capacity, lost: 0, gone: false });
-                }
-                Call::Ask(_, answers) if self.owed.len() >= OWED_MAX => {
-                    let detail = "too many requests of handles are still unanswered".into();
-                    let _ = answers.try_send(Reply::refused(0, "busy", detail, None));
-                }
-                Call::Ask(ask, answers) => {
-                    let id = self.next;
-                    self.next += 1;
-                    self.owed.insert(id, answers);
-                    return Some(Request { id, ask });
-                }
+            let (ask, answers) = self.calls.try_recv().ok()?;
+            if self.owed.len() < OWED_MAX {
+                let id = self.next;
+                self.next += 1;
+                self.owed.insert(id, answers);
+                return Some(Request { id, ask });
             }
+            let detail = "too many requests of handles are still unanswered".into();
+            let _ = answers.try_send(Reply::refused(0, "busy", detail, None));
         }
     }
 
@@ -148,13 +145,19 @@ impl Desk {
         self.callbacks = callbacks;
     }
 
-    /// Whether anybody wants to be told.
-    pub(crate) const fn is_watched(&self) -> bool {
+    /// Whether anybody wants to be told. Who came before what is to be told happened is heeded.
+    pub(crate) fn is_watched(&mut self) -> bool {
+        self.watchers.extend(self.newcomers.try_iter());
         !(self.watchers.is_empty() && self.callbacks.is_empty())
     }
 }
 
 impl Watcher {
+    /// `events` has room for one more than `capacity`.
+    pub(super) const fn new(events: Sender<Event>, capacity: usize) -> Self {
+        Self { events, capacity, lost: 0, gone: false }
+    }
+
     /// Only the loop adds: where there is room now, there is room for this.
     fn tell(&mut self, event: &Event) {
         let needed = if self.lost > 0 { 2 } else { 1 };
@@ -215,7 +218,7 @@ impl Supervisor {
 
     /// Tells handles and callbacks a piece of news.
     pub(crate) fn tell_inside(&mut self, fact: &crate::news::Fact) {
-        if !self.desk.as_ref().is_some_and(Desk::is_watched) {
+        if !self.desk.as_mut().is_some_and(Desk::is_watched) {
             return;
         }
         let event = Event::of(fact, |worker| self.workers.get(&worker).map_or(0, |one| one.process.id()));

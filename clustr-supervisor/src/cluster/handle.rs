@@ -12,6 +12,7 @@ use clustr_core::SlotId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
 use super::Event;
+use super::desk::Watcher;
 use crate::control::protocol::{Ask, Progress, Reply, Status};
 
 /// How many events wait for a receiver that was made by [`Handle::events`].
@@ -33,18 +34,13 @@ const ANSWERS_MAX: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) calls: Sender<Call>,
+    pub(super) watchers: Sender<Watcher>,
     pub(super) gone: Receiver<()>,
     pub(super) shared: Arc<Shared>,
 }
 
-/// What goes into the loop.
-#[derive(Debug)]
-pub(super) enum Call {
-    /// A request, and where its answers go.
-    Ask(Ask, Sender<Reply>),
-    /// Events, from now on.
-    Watch(Sender<Event>, usize),
-}
+/// A request, and where its answers go.
+pub(super) type Call = (Ask, Sender<Reply>);
 
 /// What the threads share besides channels.
 #[derive(Debug, Default)]
@@ -156,24 +152,22 @@ impl Handle {
         let capacity = capacity.max(CAPACITY_MIN);
         // One place more, for the last word about what was lost.
         let (events, receiver) = bounded(capacity.saturating_add(1));
-        self.bring(Call::Watch(events, capacity))?;
+        // The loop need not be woken for it: it looks before it tells anything.
+        bring(&self.watchers, Watcher::new(events, capacity))?;
         Ok(receiver)
     }
 
     fn ask<T>(&self, ask: Ask, read: fn(Reply) -> Option<T>) -> Pending<T> {
         let (answers, replies) = bounded(ANSWERS_MAX);
-        let state = match self.bring(Call::Ask(ask, answers)) {
+        let state = match self.call((ask, answers)) {
             Ok(()) => State::Asked { replies, gone: self.gone.clone(), shared: Arc::clone(&self.shared) },
             Err(error) => State::Failed(error),
         };
         Pending { state, read }
     }
 
-    fn bring(&self, call: Call) -> Result<(), HandleError> {
-        self.calls.try_send(call).map_err(|error| match error {
-            TrySendError::Full(_) => HandleError::Busy,
-            TrySendError::Disconnected(_) => HandleError::Gone,
-        })?;
+    fn call(&self, call: Call) -> Result<(), HandleError> {
+        bring(&self.calls, call)?;
         if let Some(bell) = self.shared.bell.get() {
             // It fails only if the loop has been woken 2⁶⁴ times and has not looked.
             let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
@@ -235,6 +229,13 @@ impl Shared {
     fn is_here(&self) -> bool {
         self.thread.get() == Some(&thread::current().id())
     }
+}
+
+fn bring<T>(way: &Sender<T>, what: T) -> Result<(), HandleError> {
+    way.try_send(what).map_err(|error| match error {
+        TrySendError::Full(_) => HandleError::Busy,
+        TrySendError::Disconnected(_) => HandleError::Gone,
+    })
 }
 
 /// Nothing is ever sent there: it is empty, or closed.
