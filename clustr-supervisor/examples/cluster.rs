@@ -8,8 +8,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::{env, process};
 
-use clustr_net::worker::Connection;
-use clustr_supervisor::{Event, Role, role};
+use clustr_supervisor::{Connection, Event, Role, role};
 
 fn main() -> Result<(), Box<dyn Error>> {
     match role()? {

@@ -12,8 +12,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::{env, process, thread};
 
-use clustr_net::worker::{Connection, Heard};
-use clustr_supervisor::{Cluster, Event, Handle, HandleError, Role, Worker, role};
+use clustr_supervisor::{Cluster, Connection, Event, Handle, HandleError, Heard, Role, Worker, role};
 
 fn main() -> Result<(), Box<dyn Error>> {
     match role()? {

@@ -14,9 +14,8 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 use std::{env, process, thread};
 
-use clustr_net::worker::Connection;
 use clustr_supervisor::config::{Balance, Share};
-use clustr_supervisor::{Role, Worker, role};
+use clustr_supervisor::{Connection, Role, Worker, role};
 
 fn main() -> Result<(), Box<dyn Error>> {
     match role()? {

@@ -116,6 +116,7 @@ pub use clustr_core::{
     StopOrder, Verdict, WorkerId,
 };
 pub use clustr_net::Worker;
+pub use clustr_net::worker::{Connection, Heard};
 pub use config::Config;
 pub use error::{ListenError, StartError};
 pub use nix::sys::signal::Signal;

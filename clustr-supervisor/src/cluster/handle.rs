@@ -123,7 +123,7 @@ impl Handle {
         self.ask(Ask::Stop { now: true }, done)
     }
 
-    /// Sends a message to all workers, which hear it as [`Heard::Message`](clustr_net::worker::Heard::Message). Done when
+    /// Sends a message to all workers, which hear it as [`Heard::Message`](crate::Heard::Message). Done when
     /// it is on its way to each; refused as `no-channel` if there is nobody, as `busy` if one of them does not read.
     pub fn send(&self, message: impl Into<String>) -> Pending<()> {
         self.ask(Ask::Send { message: message.into(), slot: None }, done)

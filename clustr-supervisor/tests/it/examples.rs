@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use clustr_supervisor::control::protocol::{AppStatus, Reply};
+use clustr_supervisor::control::protocol::{AppStatus, Progress, Reply};
+use clustr_supervisor::{Cluster, Event, ListenError, StartError, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::DEADLINE;
@@ -24,18 +25,20 @@ struct Example {
 
 impl Example {
     fn start(name: &str) -> Self {
+        Self::spawn(&mut Command::new(program(name)))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let control = folder.path().join("app.sock");
-        let own = std::env::current_exe().unwrap();
-        let program = own.parent().unwrap().with_file_name("examples").join(name);
-        let process = Command::new(&program)
+        let process = command
             .env("CONTROL", &control)
             .env("ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; cargo build --examples", program.display()));
+            .unwrap_or_else(|error| panic!("{command:?}: {error}; cargo build --examples"));
         Self { process, control, known: BTreeSet::new(), _folder: folder }
     }
 
@@ -46,7 +49,7 @@ impl Example {
         writeln!(stream, "{request}").ok()?;
         let mut replies = BufReader::new(stream).lines().map_while(Result::ok);
         let reply: Reply = serde_json::from_str(&replies.next()?).unwrap();
-        let is_final = reply.state != Some(clustr_supervisor::control::protocol::Progress::Accepted);
+        let is_final = reply.state != Some(Progress::Accepted);
         if is_final { Some(reply) } else { serde_json::from_str(&replies.next()?).ok() }
     }
 
@@ -121,6 +124,12 @@ impl Drop for Example {
     }
 }
 
+/// Where cargo has put an example.
+fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().unwrap().with_file_name("examples").join(name)
+}
+
 fn pids(app: &AppStatus) -> BTreeSet<u32> {
     app.workers.iter().filter_map(|worker| worker.pid).collect()
 }
@@ -187,4 +196,48 @@ fn the_example_least_busy_lives_and_spares_whoever_has_a_silent_client() {
     drop(silent);
     assert!(example.ask(r#"{"id":5,"cmd":"stop"}"#).unwrap().ok);
     assert!(example.end().ends_with("Stopped\n"));
+}
+
+#[test]
+fn a_signal_that_the_program_ignores_stays_ignored() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\""]).arg(program("cluster"));
+    let mut example = Example::spawn(&mut command);
+    example.live();
+    Example::signal(example.process.id(), Signal::INT);
+    assert!(example.ask(r#"{"id":4,"cmd":"scale","to":2}"#).unwrap().ok, "it goes on");
+    Example::signal(example.process.id(), Signal::TERM);
+    example.end();
+}
+
+#[test]
+fn a_process_that_a_worker_started_is_no_primary() {
+    let process = Command::new(program("cluster"))
+        .env("CLUSTR_SLOT", "0")
+        .env("CLUSTR_CHANNEL_FD", "300")
+        .env("ADDRESS", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert!(!process.status.success());
+    let said = String::from_utf8_lossy(&process.stderr);
+    assert!(said.contains("NothingToServe"), "{said}");
+}
+
+#[test]
+fn the_same_program_is_a_worker_of_another_primary_unchanged() {
+    let cluster = Cluster::new().command([program("cluster")]).workers(2).listen("web", "127.0.0.1:0");
+    let (handle, events) = (cluster.handle(), cluster.handle().events().unwrap());
+    let running = std::thread::spawn(move || cluster.run());
+    while !matches!(events.recv_timeout(DEADLINE).unwrap(), Event::Running { ready: 2 }) {}
+    let app = handle.status().wait_timeout(DEADLINE).unwrap().apps.remove(0);
+    assert_eq!(answered(&app.listeners[0].address, 2), pids(&app));
+    handle.stop().wait_timeout(DEADLINE).unwrap();
+    assert_eq!(running.join().unwrap().unwrap(), Verdict::Stopped);
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_an_error_of_the_start() {
+    let error = Cluster::new().command(["true"]).listen("web", "no address:").run().unwrap_err();
+    let StartError::Listen(ListenError::Address { name, .. }) = error else { panic!("{error}") };
+    assert_eq!(name, "web");
 }
