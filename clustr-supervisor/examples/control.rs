@@ -29,13 +29,17 @@ fn control(mut cluster: Cluster) -> Result<(), Box<dyn Error>> {
     let cluster = cluster.listen("web", address).workers(2);
     let (handle, events) = (cluster.handle(), cluster.handle().events()?);
     // Events may take their time here: it is not the loop that waits for this thread.
-    thread::spawn(move || events.iter().filter(worth_saying).for_each(|event| println!("{event}")));
+    let told =
+        thread::spawn(move || events.iter().filter(worth_saying).for_each(|event| println!("{event}")));
     thread::spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
             println!("{line}: {}", obey(&handle, &line).unwrap_or_else(|error| error.to_string()));
         }
     });
-    println!("{:?}", cluster.run()?);
+    let verdict = cluster.run()?;
+    // The last event has come: the cluster has ended.
+    told.join().ok();
+    println!("{verdict:?}");
     Ok(())
 }
 

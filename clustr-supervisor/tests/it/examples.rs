@@ -179,7 +179,8 @@ fn the_example_control_lives_and_obeys_another_thread() {
     assert!(printed.contains("status: 3 of 3 workers ready"), "{printed}");
     assert!(printed.contains("scale 0: an app needs at least one worker"), "{printed}");
     assert!(printed.contains(" says good day"), "{printed}");
-    assert!(printed.ends_with("Stopped\n"), "{printed}");
+    // The thread that was told to stop may still say that it is done.
+    assert!(printed.contains("\nStopped\n"), "{printed}");
 }
 
 #[test]
