@@ -143,6 +143,12 @@ impl Policy {
 }
 
 impl PolicyBuilder {
+    /// How many slots are wanted at first.
+    pub const fn slots(mut self, slots: u32) -> Self {
+        self.0.slots = slots;
+        self
+    }
+
     /// When a worker has a successor. Default: always.
     pub const fn restart(mut self, mode: RestartMode) -> Self {
         self.0.restart = mode;

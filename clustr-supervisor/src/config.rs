@@ -41,6 +41,8 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// Descriptors that the primary itself was started with, for workers that `listen({fd})`.
     pub inherited: Vec<(u32, OwnedFd)>,
+    /// Which signals to this process the primary hears.
+    pub signals: Signals,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,
 }
@@ -64,6 +66,7 @@ impl Config {
             colour: false,
             control: None,
             inherited: Vec::new(),
+            signals: Signals::All,
             subreaper: true,
         }
     }
@@ -96,14 +99,16 @@ pub struct Delivery {
     pub fds: bool,
     /// Where there are such listeners, clustr's own channel beside them: `clustr_net::worker`.
     pub channel: bool,
+    /// clustr's own channel where there are none as well: for its messages.
+    pub messages: bool,
     /// Node's channel. To be left out for programs that are no node: what they start might take it for theirs.
     pub node: bool,
 }
 
 impl Default for Delivery {
-    /// All of them.
+    /// All of them, for programs that get connections.
     fn default() -> Self {
-        Self { fds: true, channel: true, node: true }
+        Self { fds: true, channel: true, messages: false, node: true }
     }
 }
 
@@ -154,4 +159,20 @@ pub enum NewsFormat {
     Text,
     /// JSON, one value a line.
     Json,
+    /// Not at all.
+    None,
+}
+
+/// Which signals to this process the primary hears.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Signals {
+    /// All that mean something to a primary: they are blocked in this thread, so that no other may have been started
+    /// before. For a program that is a primary and nothing else.
+    #[default]
+    All,
+    /// TERM, INT, QUIT and HUP, where nobody else in this process hears or ignores them, in whatever thread they
+    /// arrive: they would end the process, and leave its workers behind. What was there before is put back at the end.
+    Unclaimed,
+    /// None.
+    None,
 }

@@ -24,6 +24,9 @@ pub enum StartError {
         /// Something to type.
         hint: Option<String>,
     },
+    /// The policy makes no sense.
+    #[error("the policy makes no sense")]
+    Policy(#[from] clustr_core::PolicyError),
     /// The working directory is not there, or is no folder.
     #[error("could not use '{}' as working directory", path.display())]
     WorkingDirectory {
@@ -34,7 +37,7 @@ pub enum StartError {
     },
     /// What was to be listened on cannot be.
     #[error(transparent)]
-    Listen(ListenError),
+    Listen(#[from] ListenError),
     /// Another primary of this name is running.
     #[error("a primary named '{name}' is already running{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     NameTaken {
@@ -81,6 +84,14 @@ pub enum ListenError {
         /// Why not.
         source: io::Error,
     },
+    /// What was said is no address.
+    #[error("the address of '{name}' makes no sense")]
+    Address {
+        /// The listener's name.
+        name: String,
+        /// Why not.
+        source: clustr_net::AddrError,
+    },
     /// Not printable ASCII, or with a colon.
     #[error("'{0}' cannot be the name of a listener")]
     Name(String),
@@ -104,7 +115,9 @@ impl ListenError {
                 Some("ports below 1024 need a privilege: --listen :8080".into())
             }
             Self::Bind(_) => None,
-            Self::NoSuchFd(_) | Self::Adopt { .. } => Some("--listen :3001, and clustr binds it".into()),
+            Self::Address { .. } | Self::NoSuchFd(_) | Self::Adopt { .. } => {
+                Some("--listen :3001, and clustr binds it".into())
+            }
             Self::Name(_) => Some("--listen web=:3001".into()),
             Self::SameName(_) => Some("--listen web=:3001 --listen admin=:3002".into()),
             Self::HandoffByFds => {
@@ -132,7 +145,7 @@ impl StartError {
             Self::Control { .. } => {
                 Some("clustr run --control PATH …, a short path in a folder that you may write".into())
             }
-            Self::WorkingDirectory { .. } | Self::System { .. } => None,
+            Self::Policy(_) | Self::WorkingDirectory { .. } | Self::System { .. } => None,
         }
     }
 }

@@ -31,6 +31,9 @@ impl Supervisor {
                 if let Some(control) = &mut self.control {
                     control.answer(ticket, answer);
                 }
+                if let Some(desk) = &mut self.desk {
+                    desk.answer(ticket, answer);
+                }
             }
             Action::Leave(verdict) => self.verdict = Some(verdict),
         }

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::news::Fact;
 use crate::reactor::{Reactor, Wake};
 use crate::sharing::{Heard, Moment, Sharing};
-use crate::signals::Word;
+use crate::signals::{Signals, Word};
 use crate::supervisor::Supervisor;
 use crate::worker::Worker;
 
@@ -44,6 +44,7 @@ impl Supervisor {
                 }
             }
             Wake::Client(client) => self.hear_client(client),
+            Wake::Desk => self.hear_desk(),
             Wake::Listener(number) => self.sharing.notice(number),
         }
     }
@@ -97,7 +98,7 @@ impl Supervisor {
     }
 
     fn hear_signals(&mut self) {
-        while let Ok(Some(word)) = self.signals.next() {
+        while let Some(Ok(Some(word))) = self.signals.as_ref().map(Signals::next) {
             match word {
                 Word::Stop | Word::HungUp => self.inbox.push_back(Event::Interrupted),
                 Word::StopAtOnce => self.wish(Command::Stop(EndReason::AtOnce)),

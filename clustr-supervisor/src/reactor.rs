@@ -42,6 +42,8 @@ pub(crate) enum Wake {
     Control,
     /// A control client can be read or written.
     Client(u64),
+    /// A handle in this process has something to say.
+    Desk,
     /// Clients of the app wait at a listener.
     Listener(u64),
 }

@@ -9,6 +9,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::config;
+use crate::relay::Relay;
 use crate::sys;
 
 /// The signals that the primary hears.
@@ -46,30 +48,63 @@ pub(crate) enum Word {
 
 #[derive(Debug)]
 pub(crate) struct Signals {
-    fd: SignalFd,
+    source: Source,
     had_terminal: bool,
 }
 
+#[derive(Debug)]
+enum Source {
+    /// All of them are ours.
+    Descriptor(SignalFd),
+    /// Those that nobody else wants.
+    Relay(Relay),
+}
+
 impl Signals {
+    /// Hears those that the configuration says, if any.
+    pub(crate) fn hear(which: config::Signals) -> io::Result<Option<Self>> {
+        match which {
+            config::Signals::All => Self::take().map(Some),
+            config::Signals::Unclaimed => Ok(Relay::open()?
+                .map(|relay| Self { source: Source::Relay(relay), had_terminal: has_terminal() })),
+            config::Signals::None => Ok(None),
+        }
+    }
+
     /// Blocks the signals in this thread, and in every thread that it starts later. HUP stays ignored where the primary
     /// was started so, by nohup(1); the others are heard always, for a shell without job control starts what runs in
     /// its background with INT and QUIT ignored, and a script's `kill -INT` is meant.
-    pub(crate) fn take() -> io::Result<Self> {
+    fn take() -> io::Result<Self> {
         let by_nohup = |signal: &Signal| *signal == Signal::SIGHUP && sys::is_ignored(*signal as i32);
         let mask: SigSet = HEARD.into_iter().filter(|signal| !by_nohup(signal)).collect();
         mask.thread_block()?;
         // A signal that is blocked and ignored may never reach the descriptor: signalfd(2).
         mask.iter().for_each(|signal| sys::set_default(signal as i32));
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, had_terminal: has_terminal() })
+        Ok(Self { source: Source::Descriptor(fd), had_terminal: has_terminal() })
     }
 
     /// The next word, if there is one. What has no meaning is skipped.
     pub(crate) fn next(&self) -> io::Result<Option<Word>> {
-        while let Some(info) = self.fd.read_signal()? {
-            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-            if let Some(word) = signal.and_then(|signal| self.meaning(signal, info.ssi_code)) {
+        while let Some((signal, code)) = self.read()? {
+            if let Some(word) = self.meaning(signal, code) {
                 return Ok(Some(word));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next signal, and who sent it (`si_code`).
+    fn read(&self) -> io::Result<Option<(Signal, i32)>> {
+        let fd = match &self.source {
+            // A relay takes HUP only where it would end the process, whoever sent it.
+            Source::Relay(relay) => return Ok(relay.next().map(|signal| (signal, SI_KERNEL))),
+            Source::Descriptor(fd) => fd,
+        };
+        while let Some(read) = fd.read_signal()? {
+            let signal = i32::try_from(read.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            if let Some(signal) = signal {
+                return Ok(Some((signal, read.ssi_code)));
             }
         }
         Ok(None)
@@ -93,7 +128,10 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.source {
+            Source::Descriptor(fd) => fd.as_fd(),
+            Source::Relay(relay) => relay.as_fd(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use rustix::process::{Resource, Rlimit};
 
 use crate::clock;
+use crate::cluster::Desk;
 use crate::config::{Config, Output, Program, ReadyWhen, Share};
 use crate::control::{Control, OpenError};
 use crate::error::StartError;
@@ -50,8 +51,9 @@ pub struct Supervisor {
     pub(crate) verdict: Option<Verdict>,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) control: Option<Control>,
+    pub(crate) desk: Option<Desk>,
     pub(crate) strangers: Option<Strangers>,
-    pub(crate) signals: Signals,
+    pub(crate) signals: Option<Signals>,
     pub(crate) now: Time,
     pub(crate) started_at: Time,
 }
@@ -66,9 +68,11 @@ impl Supervisor {
         let nofile = raise_descriptor_limit();
         let launcher = launcher(&config.program, nofile)?;
         let sharing = Sharing::new(&mut config)?;
-        let signals = Signals::take().map_err(StartError::system("take over signals"))?;
+        let signals = Signals::hear(config.signals).map_err(StartError::system("take over signals"))?;
         let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
-        reactor.register_readable(&signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
+        if let Some(signals) = &signals {
+            reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
+        }
         let control = open_control(&config, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
         let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
@@ -89,6 +93,7 @@ impl Supervisor {
             courtesy: Courtesy::new(config.share == Share::Handoff),
             reactor,
             control,
+            desk: None,
             signals,
             workers: BTreeMap::new(),
             next_unique_id: 1,
@@ -105,22 +110,19 @@ impl Supervisor {
     /// # Errors
     /// The kernel refuses to wait for events; every worker is killed then.
     pub fn run(mut self) -> Result<Verdict, StartError> {
+        self.hear_desk();
         self.announce_control();
         let actions = self.app.start(self.now);
         self.execute(actions);
         self.pump();
         let mut woken = Vec::new();
-        let result = loop {
+        loop {
             self.flush();
             if let Some(verdict) = self.verdict {
-                break Ok(verdict);
+                return Ok(verdict);
             }
-            if let Err(error) = self.turn(&mut woken) {
-                break Err(error);
-            }
-        };
-        self.clean_up();
-        result
+            self.turn(&mut woken)?;
+        }
     }
 
     /// One turn of the loop: sleep, look at what happened in order, do what is due.
@@ -207,6 +209,7 @@ impl Supervisor {
     /// Tells everybody who watches.
     pub(crate) fn tell(&mut self, fact: Fact) {
         let quiet = matches!(fact, Fact::Message { .. });
+        self.tell_inside(&fact);
         let news = News { at_unix_ms: clock::unix_ms(), app: self.name.clone(), fact };
         if !quiet {
             self.logs.news(&news);
@@ -229,11 +232,22 @@ impl Supervisor {
         }
     }
 
-    /// Leaves nothing behind: no process, no socket file, no unwritten line (but for a reader that has stopped).
-    fn clean_up(mut self) {
+    /// No worker outlives the loop, however the loop ends; none of them becomes a zombie of a program that goes on.
+    fn end_workers(&mut self) {
         for worker in self.workers.values() {
             worker.process.kill_tree();
         }
+        for worker in self.workers.values_mut() {
+            worker.process.bury();
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    /// Leaves nothing behind, after an error and a panic as well: no process, no socket file, no unwritten line (but for
+    /// a reader that has stopped).
+    fn drop(&mut self) {
+        self.end_workers();
         let lost = self.sharing.abandon();
         self.tell_lost(lost);
         if let Some(strangers) = &self.strangers {

@@ -1,8 +1,8 @@
-//! Every `unsafe` of this crate: the vfork-style spawn, two questions about signals that no safe wrapper asks, and the
-//! scheduling policy of a thread.
+//! Every `unsafe` of this crate: the vfork-style spawn, signals that no safe wrapper asks for or hears without
+//! taking them from others, and the scheduling policy of a thread.
 //!
 //! Owns the few calls that cannot be made through `nix` or `rustix`. Never allocates between clone and exec.
-//! Called by `process` and `signals` only.
+//! Called by `process`, `signals` and `relay` only.
 //!
 //! The spawn is what glibc's `posix_spawn` does (clone(2) with `CLONE_VM | CLONE_VFORK`), with what it lacks: the
 //! pidfd from the clone itself, `close_range`, a restored descriptor limit, and the failed step's name and errno,
@@ -223,18 +223,61 @@ fn errno() -> c_int {
 
 /// Whether this process was started with the signal ignored, as nohup(1) does with SIGHUP.
 pub(crate) fn is_ignored(signal: c_int) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action only asks; `action` is large enough for the answer.
-    let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: all-zero is a valid `sigaction` value, and the kernel has filled it in where the call succeeded.
-    let action = unsafe { action.assume_init() };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
+    handler(signal) == Some(libc::SIG_IGN)
+}
+
+/// Whether a signal has its default disposition.
+#[cfg(test)]
+pub(crate) fn is_default(signal: c_int) -> bool {
+    handler(signal) == Some(libc::SIG_DFL)
 }
 
 /// Gives a signal its default disposition: an ignored SIGCHLD would make exits unknowable (wait(2)).
 pub(crate) fn set_default(signal: c_int) {
     // SAFETY: SIG_DFL is a valid disposition for every catchable signal.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Has a signal relayed, if nobody in this process hears or ignores it.
+pub(crate) fn relay(signal: c_int) {
+    let ours: extern "C" fn(c_int) = on_signal;
+    if handler(signal) != Some(libc::SIG_DFL) {
+        return;
+    }
+    // SAFETY: all zero is a valid `sigaction` with an empty mask.
+    let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
+    action.sa_sigaction = ours as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the action is valid, and `on_signal` calls async-signal-safe functions only.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}
+
+/// Puts back what was there before [`relay`], unless somebody has taken the signal over since.
+pub(crate) fn stop_relaying(signal: c_int) {
+    let ours: extern "C" fn(c_int) = on_signal;
+    if handler(signal) == Some(ours as libc::sighandler_t) {
+        set_default(signal);
+    }
+}
+
+/// The handler: writes the signal's number to all who listen. Keeps `errno` for whom it has interrupted.
+extern "C" fn on_signal(signal: c_int) {
+    // SAFETY: the address of this thread's errno is always valid.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above; only this thread uses it.
+    let before = unsafe { *errno };
+    crate::relay::pass_on(signal);
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
+fn handler(signal: c_int) -> Option<libc::sighandler_t> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null new action only asks; `action` is large enough for the answer.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all-zero is a valid `sigaction` value, and the kernel has filled it in where the call succeeded.
+    let action = unsafe { action.assume_init() };
+    (result == 0).then_some(action.sa_sigaction)
 }
 
 /// Whether this thread has the policy that every thread has by default: sched_getscheduler(2).

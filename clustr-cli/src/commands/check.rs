@@ -117,5 +117,6 @@ const fn news_word(news: NewsFormat) -> &'static str {
     match news {
         NewsFormat::Text => "text",
         NewsFormat::Json => "json",
+        NewsFormat::None => "none",
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, Config, Delivery, Program, ReadyWhen, Share};
+use clustr_supervisor::config::{Balance, Config, Delivery, Program, ReadyWhen, Share, Signals};
 use clustr_supervisor::control::place;
 
 use crate::args::RunOptions;
@@ -68,6 +68,7 @@ pub(crate) fn make(
         colour: render::is_coloured(Stream::Output) && render::is_coloured(Stream::Error),
         control: Some(control),
         inherited,
+        signals: Signals::All,
         subreaper: true,
     };
     Ok(Plan { config, workers, odd })
@@ -103,7 +104,12 @@ fn delivery(options: &RunOptions, command: &[OsString]) -> Result<Delivery, Fail
         let node = options.listen.is_empty() || launch_form::is_node(command);
         return Ok(Delivery { node, ..Delivery::default() });
     }
-    Ok(Delivery { fds: asked(Asked::Fds), channel: asked(Asked::Channel), node: asked(Asked::Node) })
+    Ok(Delivery {
+        fds: asked(Asked::Fds),
+        channel: asked(Asked::Channel),
+        node: asked(Asked::Node),
+        ..Delivery::default()
+    })
 }
 
 /// Whether the command's form speaks against node's channel, where that is all it gets.

@@ -240,7 +240,8 @@ fn turn_away(mut stream: &UnixStream) -> io::Result<()> {
     stream.write_all(&line)
 }
 
-fn reply_for(id: u64, answer: Answer) -> Reply {
+/// What a command came to, as a reply to the request that it was.
+pub(crate) fn reply_for(id: u64, answer: Answer) -> Reply {
     match answer {
         Answer::Accepted => Reply::granted(id, Progress::Accepted),
         Answer::Done => Reply::granted(id, Progress::Done),

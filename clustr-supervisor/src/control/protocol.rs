@@ -52,6 +52,14 @@ pub enum Ask {
         #[serde(default)]
         now: bool,
     },
+    /// Send a message to workers that have clustr's channel. Done when it is on its way to each of them.
+    Send {
+        /// The message: its bytes are what the worker hears.
+        message: String,
+        /// To the worker of this slot alone; else to all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+    },
     /// From now on, every piece of news as a line `{"id":…,"news":{…}}`.
     Subscribe,
 }

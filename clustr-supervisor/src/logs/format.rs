@@ -81,6 +81,7 @@ impl Format {
         match self.news {
             NewsFormat::Json => append_json(&mut into, news),
             NewsFormat::Text => self.news_text(&mut into, news),
+            NewsFormat::None => {}
         }
         into
     }

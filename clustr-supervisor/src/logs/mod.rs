@@ -151,7 +151,8 @@ impl Logs {
 
     /// Writes a piece of news.
     pub(crate) fn news(&mut self, news: &News) {
-        if !self.outlet.send(Target::Stderr, self.format.news(news)) {
+        let piece = self.format.news(news);
+        if !piece.is_empty() && !self.outlet.send(Target::Stderr, piece) {
             self.lost_lines += 1;
             // Asks to be woken when there is room, so that the loss is told.
             self.outlet.has_room();

@@ -19,9 +19,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use clustr_core::Exit;
 use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, getpgid, pidfd_open, pidfd_send_signal, waitid,
 };
+
+/// How long the end waits for one killed worker.
+const FAREWELL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// A process that we started: the leader of its own group.
 #[derive(Debug)]
@@ -57,6 +61,14 @@ impl Process {
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 
+    /// Waits for the end of a killed process, but not for one that hangs in the kernel.
+    pub(crate) fn bury(&mut self) {
+        if !self.reaped {
+            let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&FAREWELL));
+            let _ = self.reap();
+        }
+    }
+
     fn kill_group(&self) {
         let _ = rustix::process::kill_process_group(self.pid, rustix::process::Signal::KILL);
     }
@@ -70,6 +82,7 @@ impl Process {
         self.kill_group();
         let status =
             waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
+        self.reaped = true;
         Ok(status.map(|status| match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Exit::Code(code),
             (None, Some(number)) => Exit::Signal { number, core_dumped: status.dumped() },

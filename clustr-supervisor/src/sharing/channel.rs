@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use clustr_core::{Event, Time, WorkerId};
-use clustr_net::handoff::{Handover, Progress, Said, Sender};
+use clustr_net::handoff::{Handover, Progress, Said, SendError, Sender};
 use clustr_net::{Connection, FdChannel};
 
 use super::given::Given;
@@ -137,6 +137,16 @@ impl Sharing {
             channel.drained = true;
             heard.events.push(Event::Drained(id));
         }
+    }
+
+    /// Sends a message to a worker's program, which need not have said anything yet.
+    pub(crate) fn send(worker: &mut Worker, message: &str) -> Result<(), SendError> {
+        let channel = worker.channel.as_mut().and_then(|channel| channel.sender.as_mut());
+        let sender = channel.ok_or(SendError::Closed)?;
+        sender.send(message.as_bytes())?;
+        // What cannot be sent now goes when the channel is writable; a channel that is broken says so by itself.
+        let _ = sender.flush();
+        Ok(())
     }
 
     /// Tells a worker to finish what is open. Says whether anybody has heard of it there.

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn descriptors_alone_cannot_carry_what_is_handed_over() {
-        let fds = Delivery { fds: true, channel: false, node: false };
+        let fds = Delivery { fds: true, channel: false, messages: false, node: false };
         assert!(refusal(&[listen("web", ":0")], Share::Handoff, fds).contains("LISTEN_FDS"));
     }
 

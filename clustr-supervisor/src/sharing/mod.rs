@@ -102,7 +102,7 @@ impl Sharing {
 
     /// Whether workers get clustr's channel.
     pub(crate) fn has_channel(&self) -> bool {
-        self.delivery.channel && !self.given.is_empty()
+        self.delivery.messages || (self.delivery.channel && !self.given.is_empty())
     }
 
     /// Whether workers get node's channel.

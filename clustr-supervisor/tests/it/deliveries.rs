@@ -17,7 +17,7 @@ fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) {
     move |config| {
         config.listen = vec![Listen { name: "web".into(), addr: "127.0.0.1:0".parse().unwrap() }];
         config.share = share;
-        config.delivery = Delivery { fds: true, channel: true, node: false };
+        config.delivery = Delivery { fds: true, channel: true, node: false, messages: false };
         config.program.env = vec![(WORKER.into(), worker.into())];
     }
 }
@@ -186,7 +186,7 @@ fn a_workers_message_is_news() {
 fn a_program_that_says_nothing_counts_as_ready_and_serves() {
     let primary = Primary::start_with(1, |config| {
         listening(Share::Shared, "silent")(config);
-        config.delivery = Delivery { fds: true, channel: false, node: false };
+        config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
     });
     wait_for_all(primary.address(), &primary.pids());
 }

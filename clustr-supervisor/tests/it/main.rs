@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod clients;
+mod cluster;
 mod deliveries;
+mod examples;
 mod fixture;
 mod transcripts;

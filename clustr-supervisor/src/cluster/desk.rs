@@ -1,0 +1,229 @@
+//! The loop's end of all handles: takes their requests, owes them answers, tells events.
+//!
+//! Owns the bounded queue of calls, who waits for which answer, and who watches. Never blocks: a receiver without
+//! room loses events, and is told how many. Never answers: `requests` does, as for the control socket.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread;
+
+use clustr_core::{Answer, Ticket};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::Event;
+use super::handle::{Call, Handle, Shared};
+use crate::control::protocol::{Progress, Reply, Request};
+use crate::control::reply_for;
+use crate::reactor::Wake;
+use crate::requests::Asker;
+use crate::supervisor::Supervisor;
+
+/// Bound: calls on their way into the loop.
+const CALLS_MAX: usize = 64;
+
+/// Bound: calls that the loop takes in one turn.
+const TURN_CALLS_MAX: usize = 16;
+
+/// Bound: answers that the loop owes at the same time.
+const OWED_MAX: usize = 1024;
+
+/// Tickets of handles count from here; those of the control socket's clients from 0, and never come this far.
+const FIRST_TICKET: u64 = 1 << 62;
+
+type Callback = Box<dyn FnMut(&Event) + Send>;
+
+/// Where handles come to.
+pub(crate) struct Desk {
+    calls: Receiver<Call>,
+    newcomers: Receiver<Watcher>,
+    shared: Arc<Shared>,
+    /// Requests that are being answered, by their number.
+    owed: BTreeMap<u64, Sender<Reply>>,
+    next: u64,
+    watchers: Vec<Watcher>,
+    callbacks: Vec<Callback>,
+    /// Dropped last of all: with it, handles know that nothing comes any more.
+    _gone: Sender<()>,
+}
+
+/// Somebody who receives events.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    events: Sender<Event>,
+    /// Of its places, one more than these is kept for the last word.
+    capacity: usize,
+    lost: u64,
+    gone: bool,
+}
+
+impl Desk {
+    /// A desk, and the first handle to it.
+    pub(super) fn open() -> (Self, Handle) {
+        let (sender, calls) = bounded(CALLS_MAX);
+        let (watchers, newcomers) = bounded(CALLS_MAX);
+        let (closing, gone) = bounded(0);
+        let shared = Arc::new(Shared::default());
+        let handle = Handle { calls: sender, watchers, gone, shared: Arc::clone(&shared) };
+        let desk = Self {
+            calls,
+            newcomers,
+            shared,
+            owed: BTreeMap::new(),
+            next: FIRST_TICKET,
+            watchers: Vec::new(),
+            callbacks: Vec::new(),
+            _gone: closing,
+        };
+        (desk, handle)
+    }
+
+    pub(super) fn call_back(&mut self, callback: Callback) {
+        self.callbacks.push(callback);
+    }
+
+    /// The loop is in this thread, and is woken by the bell that it gets.
+    fn sit(&self) -> io::Result<BorrowedFd<'_>> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let _ = self.shared.thread.set(thread::current().id());
+        Ok(self.shared.bell.get_or_init(|| bell).as_fd())
+    }
+
+    /// Hears the bell, so that it can ring again.
+    fn hush(&self) {
+        if let Some(bell) = self.shared.bell.get() {
+            let _ = rustix::io::read(bell, &mut [0; 8]);
+        }
+    }
+
+    /// Answers a request. A final answer ends it.
+    pub(crate) fn reply(&mut self, call: u64, reply: Reply) {
+        let Some(answers) = self.owed.get(&call) else { return };
+        let is_final = reply.state != Some(Progress::Accepted);
+        // Whoever does not wait, or has stopped waiting, needs no answer.
+        let _ = answers.try_send(reply);
+        if is_final {
+            self.owed.remove(&call);
+        }
+    }
+
+    /// Passes on what a command came to, if it was a handle's.
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.reply(ticket.0, reply_for(ticket.0, answer));
+    }
+
+    /// The next request, if there is one.
+    fn next_call(&mut self) -> Option<Request> {
+        loop {
+            let (ask, answers) = self.calls.try_recv().ok()?;
+            if self.owed.len() < OWED_MAX {
+                let id = self.next;
+                self.next += 1;
+                self.owed.insert(id, answers);
+                return Some(Request { id, ask });
+            }
+            let detail = "too many requests of handles are still unanswered".into();
+            let _ = answers.try_send(Reply::refused(0, "busy", detail, None));
+        }
+    }
+
+    /// Tells everybody: those who receive, then those who are called back, in the order in which they came.
+    ///
+    /// A callback that panics takes itself and the others with it: the primary that unwinds calls nobody any more.
+    pub(crate) fn publish(&mut self, event: &Event) {
+        for watcher in &mut self.watchers {
+            watcher.tell(event);
+        }
+        self.watchers.retain(|watcher| !watcher.gone);
+        let mut callbacks = std::mem::take(&mut self.callbacks);
+        for callback in &mut callbacks {
+            callback(event);
+        }
+        self.callbacks = callbacks;
+    }
+
+    /// Whether anybody wants to be told. Who came before what is to be told happened is heeded.
+    pub(crate) fn is_watched(&mut self) -> bool {
+        self.watchers.extend(self.newcomers.try_iter());
+        !(self.watchers.is_empty() && self.callbacks.is_empty())
+    }
+}
+
+impl Watcher {
+    /// `events` has room for one more than `capacity`.
+    pub(super) const fn new(events: Sender<Event>, capacity: usize) -> Self {
+        Self { events, capacity, lost: 0, gone: false }
+    }
+
+    /// Only the loop adds: where there is room now, there is room for this.
+    fn tell(&mut self, event: &Event) {
+        let needed = if self.lost > 0 { 2 } else { 1 };
+        if self.events.len() + needed > self.capacity {
+            self.lost += 1;
+            return;
+        }
+        self.confess();
+        self.send(event.clone());
+    }
+
+    fn confess(&mut self) {
+        let events = std::mem::take(&mut self.lost);
+        if events > 0 {
+            self.send(Event::Lost { events });
+        }
+    }
+
+    fn send(&mut self, event: Event) {
+        self.gone |= self.events.try_send(event).is_err();
+    }
+}
+
+impl Drop for Watcher {
+    /// The last word: the place that was kept for it is free, unless the receiver is gone.
+    fn drop(&mut self) {
+        self.confess();
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watchers = self.watchers.len();
+        f.debug_struct("Desk")
+            .field("owed", &self.owed.len())
+            .field("watchers", &watchers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    /// Lets handles in: from now on they are heard in this thread.
+    pub(super) fn open_desk(&mut self, desk: Desk) -> io::Result<()> {
+        self.reactor.register_readable(desk.sit()?, Wake::Desk)?;
+        self.desk = Some(desk);
+        Ok(())
+    }
+
+    /// Handles have something to say.
+    pub(crate) fn hear_desk(&mut self) {
+        self.desk.iter().for_each(Desk::hush);
+        for _ in 0..TURN_CALLS_MAX {
+            let Some(request) = self.desk.as_mut().and_then(Desk::next_call) else { return };
+            self.answer(Asker::Handle(request.id), request);
+        }
+        self.reactor.again(Wake::Desk);
+    }
+
+    /// Tells handles and callbacks a piece of news.
+    pub(crate) fn tell_inside(&mut self, fact: &crate::news::Fact) {
+        if !self.desk.as_mut().is_some_and(Desk::is_watched) {
+            return;
+        }
+        let event = Event::of(fact, |worker| self.workers.get(&worker).map_or(0, |one| one.process.id()));
+        if let Some(desk) = &mut self.desk {
+            desk.publish(&event);
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! What happens in a cluster, as values for a program that embeds it.
+//!
+//! Owns [`Event`], the typed twin of [`Fact`]: durations instead of milliseconds, exits instead of names. Never decides
+//! and never tells: made by the loop from the same news that the log and the control socket's subscribers get.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clustr_core::{EndReason, Exit, Generation, SlotId, Verdict, WorkerId};
+use nix::sys::signal::Signal;
+
+use crate::news::Fact;
+
+/// Something that has happened.
+///
+/// `worker` says which slot and which of its workers; `pid` is its process, 0 if it has none (any more). A worker's
+/// usual life is [`Started`](Self::Started), [`Listening`](Self::Listening), [`Ready`](Self::Ready),
+/// [`Stopping`](Self::Stopping) or not, [`Exited`](Self::Exited).
+///
+/// For readers who come from node:
+///
+/// | `node:cluster` | here |
+/// |---|---|
+/// | `fork`, `online` | `Started`: when it is told, the process has become its program |
+/// | `listening` | `Listening`, once for each address; `Ready` when it can serve |
+/// | `disconnect` | `Left` |
+/// | `exit`, once `death` | `Exited`; its successor is started without being asked for, see `Resting` |
+/// | `message` | `Message` |
+///
+/// Matches may be exhaustive. A later minor version adds no variant; a major one may.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A worker's process was started, and has become its program.
+    Started {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// From which version of command and environment.
+        generation: Generation,
+    },
+    /// A worker's process could not be started. Its slot rests and tries again.
+    NotStarted {
+        /// Which worker it would have been.
+        worker: WorkerId,
+        /// Why not.
+        error: String,
+        /// Something to do about it.
+        hint: Option<String>,
+    },
+    /// A worker listens on an address. Told once for each address of each worker.
+    Listening {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// Where.
+        address: String,
+    },
+    /// A worker can serve.
+    Ready {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// Since its start.
+        took: Duration,
+        /// It never said so: its readiness deadline stood for its word.
+        assumed: bool,
+    },
+    /// A worker missed its readiness deadline and is being killed.
+    Overdue {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// Since its start.
+        after: Duration,
+    },
+    /// A worker is leaving of its own accord.
+    Left {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker was asked to stop.
+    Stopping {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker did not stop in time, or nobody waits for it, and is being killed.
+    Killing {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// Since it was asked; zero if it was not.
+        after: Duration,
+    },
+    /// A worker did not end even by SIGKILL: it hangs in the kernel.
+    Unkillable {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker ended.
+    Exited {
+        /// Which worker.
+        worker: WorkerId,
+        /// What its process was; the number may soon be somebody else's.
+        pid: u32,
+        /// How: by a code or by a signal.
+        exit: Exit,
+        /// It had been asked to.
+        expected: bool,
+        /// It had been ready.
+        was_ready: bool,
+        /// Since its start.
+        lived: Duration,
+        /// Its last lines on standard error, where it failed and they were not inherited ([`Output`](crate::config::Output)).
+        last_output: Vec<String>,
+    },
+    /// A slot waits before its next worker starts. An exit that is answered at once is not told so.
+    Resting {
+        /// Which slot.
+        slot: SlotId,
+        /// How long.
+        rest: Duration,
+        /// How many restarts count against its intensity now.
+        recent: u32,
+    },
+    /// A slot had more restarts than its intensity allows, and stays empty.
+    GaveUp {
+        /// Which slot.
+        slot: SlotId,
+        /// So many restarts…
+        recent: u32,
+        /// …in this time.
+        period: Duration,
+        /// The last lines of its last worker on standard error.
+        last_output: Vec<String>,
+    },
+    /// A slot's worker ended and has no successor by its restart mode.
+    Done {
+        /// Which slot.
+        slot: SlotId,
+    },
+    /// The number of wanted workers changed.
+    Scaled {
+        /// So many were wanted.
+        from: u32,
+        /// So many are wanted now.
+        to: u32,
+    },
+    /// Every wanted slot has settled for the first time.
+    Running {
+        /// How many workers are ready.
+        ready: u32,
+    },
+    /// The cluster is ending.
+    Ending {
+        /// Why.
+        reason: EndReason,
+    },
+    /// The cluster has ended: no worker is left. The last event, but for lost ones that were counted.
+    Ended {
+        /// How.
+        verdict: Verdict,
+    },
+    /// A worker sent a message.
+    Message {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: u32,
+        /// The message as JSON, shortened if it is very long.
+        json: String,
+    },
+    /// Something unusual was handled.
+    Warning {
+        /// What.
+        detail: String,
+        /// Something to do about it.
+        hint: Option<String>,
+    },
+    /// Lines of the workers' output were lost because whoever reads them had stopped reading.
+    OutputLost {
+        /// How many.
+        lines: u64,
+    },
+    /// The control socket is there ([`Cluster::control`](crate::Cluster::control)).
+    Control {
+        /// Where.
+        path: String,
+    },
+    /// This receiver was too slow: events before this one are missing. Callbacks miss none.
+    Lost {
+        /// How many.
+        events: u64,
+    },
+}
+
+impl Event {
+    /// The worker that the event is about, if it is about one.
+    #[must_use]
+    pub const fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Started { worker, .. }
+            | Self::NotStarted { worker, .. }
+            | Self::Listening { worker, .. }
+            | Self::Ready { worker, .. }
+            | Self::Overdue { worker, .. }
+            | Self::Left { worker, .. }
+            | Self::Stopping { worker, .. }
+            | Self::Killing { worker, .. }
+            | Self::Unkillable { worker, .. }
+            | Self::Exited { worker, .. }
+            | Self::Message { worker, .. } => Some(*worker),
+            Self::Resting { .. }
+            | Self::GaveUp { .. }
+            | Self::Done { .. }
+            | Self::Scaled { .. }
+            | Self::Running { .. }
+            | Self::Ending { .. }
+            | Self::Ended { .. }
+            | Self::Warning { .. }
+            | Self::OutputLost { .. }
+            | Self::Control { .. }
+            | Self::Lost { .. } => None,
+        }
+    }
+
+    /// The event that a piece of news is. `pid` knows the workers' processes.
+    pub(super) fn of(fact: &Fact, pid: impl Fn(WorkerId) -> u32) -> Self {
+        let who = |slot: u32, incarnation: u64| WorkerId { slot: SlotId(slot), incarnation };
+        let whose = |slot, incarnation| {
+            let worker = who(slot, incarnation);
+            (worker, pid(worker))
+        };
+        match fact.clone() {
+            Fact::Started { slot, incarnation, generation, pid } => {
+                Self::Started { worker: who(slot, incarnation), pid, generation: Generation(generation) }
+            }
+            Fact::NotStarted { slot, incarnation, error, hint } => {
+                Self::NotStarted { worker: who(slot, incarnation), error, hint }
+            }
+            Fact::Listening { slot, incarnation, address } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Listening { worker, pid, address }
+            }
+            Fact::Ready { slot, incarnation, pid, took_ms, assumed } => {
+                Self::Ready { worker: who(slot, incarnation), pid, took: ms(took_ms), assumed }
+            }
+            Fact::Overdue { slot, incarnation, after_ms } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Overdue { worker, pid, after: ms(after_ms) }
+            }
+            Fact::Left { slot, incarnation } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Left { worker, pid }
+            }
+            Fact::Stopping { slot, incarnation } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Stopping { worker, pid }
+            }
+            Fact::Killing { slot, incarnation, after_ms } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Killing { worker, pid, after: ms(after_ms) }
+            }
+            Fact::Unkillable { slot, incarnation } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Unkillable { worker, pid }
+            }
+            Fact::Message { slot, incarnation, json } => {
+                let (worker, pid) = whose(slot, incarnation);
+                Self::Message { worker, pid, json }
+            }
+            rest @ (Fact::Exited { .. }
+            | Fact::Resting { .. }
+            | Fact::GaveUp { .. }
+            | Fact::Done { .. }
+            | Fact::Scaled { .. }
+            | Fact::Running { .. }
+            | Fact::Ending { .. }
+            | Fact::Ended { .. }
+            | Fact::Warning { .. }
+            | Fact::OutputLost { .. }
+            | Fact::Control { .. }) => Self::of_the_rest(rest),
+        }
+    }
+
+    /// Of exits, slots and the whole.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`of` has looked at all others")]
+    fn of_the_rest(fact: Fact) -> Self {
+        match fact {
+            Fact::Exited { .. } => Self::exited(fact),
+            Fact::Resting { slot, rest_ms, recent } => {
+                Self::Resting { slot: SlotId(slot), rest: ms(rest_ms), recent }
+            }
+            Fact::GaveUp { slot, recent, period_ms, last_output } => {
+                Self::GaveUp { slot: SlotId(slot), recent, period: ms(period_ms), last_output }
+            }
+            Fact::Done { slot } => Self::Done { slot: SlotId(slot) },
+            Fact::Scaled { from, to } => Self::Scaled { from, to },
+            Fact::Running { ready } => Self::Running { ready },
+            Fact::Ending { reason } => Self::Ending { reason: reason_of(&reason) },
+            Fact::Ended { verdict } => Self::Ended { verdict: verdict_of(&verdict) },
+            Fact::Warning { detail, hint } => Self::Warning { detail, hint },
+            Fact::OutputLost { lines } => Self::OutputLost { lines },
+            Fact::Control { path } => Self::Control { path },
+            other => Self::Warning { detail: other.to_string(), hint: None },
+        }
+    }
+
+    fn exited(fact: Fact) -> Self {
+        let Fact::Exited {
+            slot,
+            incarnation,
+            pid,
+            code,
+            signal,
+            core_dumped,
+            expected,
+            was_ready,
+            lived_ms,
+            last_output,
+        } = fact
+        else {
+            unreachable!("`of_the_rest` passes exits only")
+        };
+        let by_signal = |name: &str| Exit::Signal { number: number_of(name), core_dumped };
+        let exit = signal.as_deref().map_or(Exit::Code(code.unwrap_or(0)), by_signal);
+        let worker = WorkerId { slot: SlotId(slot), incarnation };
+        Self::Exited { worker, pid, exit, expected, was_ready, lived: ms(lived_ms), last_output }
+    }
+}
+
+impl fmt::Display for Event {
+    /// A line for people, in the words of the log: `worker exited slot=0 incarnation=1 pid=42 code=1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = |f: &mut fmt::Formatter<'_>, what: &str, worker: &WorkerId, pid: &u32| {
+            write!(f, "worker {what} slot={} incarnation={} pid={pid}", worker.slot, worker.incarnation)
+        };
+        match self {
+            Self::Started { worker, pid, .. } => who(f, "started", worker, pid),
+            Self::NotStarted { worker, error, .. } => {
+                write!(f, "worker could not be started slot={}: {error}", worker.slot)
+            }
+            Self::Listening { worker, pid, address } => {
+                who(f, "listening", worker, pid)?;
+                write!(f, " address={address}")
+            }
+            Self::Ready { worker, pid, .. } => who(f, "ready", worker, pid),
+            Self::Overdue { worker, pid, .. } => who(f, "not ready in time, being killed", worker, pid),
+            Self::Left { worker, pid } => who(f, "leaving of its own accord", worker, pid),
+            Self::Stopping { worker, pid } => who(f, "stopping", worker, pid),
+            Self::Killing { worker, pid, .. } => who(f, "being killed", worker, pid),
+            Self::Unkillable { worker, pid } => who(f, "not ended by SIGKILL", worker, pid),
+            Self::Exited { worker, pid, exit, .. } => {
+                who(f, "exited", worker, pid)?;
+                match exit {
+                    Exit::Code(code) => write!(f, " code={code}"),
+                    Exit::Signal { number, .. } => write!(f, " signal={}", crate::signals::name(*number)),
+                }
+            }
+            Self::Message { worker, pid, json } => {
+                who(f, "message", worker, pid)?;
+                write!(f, " {json}")
+            }
+            Self::Resting { slot, rest, .. } => write!(f, "slot resting slot={slot} rest={rest:?}"),
+            Self::GaveUp { slot, .. } => write!(f, "slot gave up slot={slot}"),
+            Self::Done { slot } => write!(f, "slot done slot={slot}"),
+            Self::Scaled { from, to } => write!(f, "scaled from={from} to={to}"),
+            Self::Running { ready } => write!(f, "running ready={ready}"),
+            Self::Ending { reason } => write!(f, "stopping reason={reason:?}"),
+            Self::Ended { verdict } => write!(f, "ended verdict={verdict:?}"),
+            Self::Warning { detail, .. } => f.write_str(detail),
+            Self::OutputLost { lines } => write!(f, "output lost lines={lines}"),
+            Self::Control { path } => write!(f, "control socket path={path}"),
+            Self::Lost { events } => write!(f, "events lost events={events}"),
+        }
+    }
+}
+
+const fn ms(span: u64) -> Duration {
+    Duration::from_millis(span)
+}
+
+/// The number of a name that `signals::name` gave: `SIGKILL`, or `SIG34` for those without one.
+fn number_of(name: &str) -> i32 {
+    let nameless = || name.strip_prefix("SIG").and_then(|number| number.parse().ok());
+    Signal::from_str(name).map_or_else(|_| nameless().unwrap_or(0), |signal| signal as i32)
+}
+
+fn reason_of(name: &str) -> EndReason {
+    match name {
+        "finished" => EndReason::Finished,
+        "gave-up" => EndReason::GaveUp,
+        "signalled" => EndReason::Signalled,
+        "at-once" => EndReason::AtOnce,
+        _ => EndReason::Asked,
+    }
+}
+
+fn verdict_of(name: &str) -> Verdict {
+    match name {
+        "finished" => Verdict::Finished,
+        "gave-up" => Verdict::GaveUp,
+        _ => Verdict::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clustr_core::Notice;
+
+    use super::*;
+    use crate::tell::{self, Knowledge};
+
+    struct Known;
+
+    impl Knowledge for Known {
+        fn pid(&self, _: WorkerId) -> u32 {
+            42
+        }
+
+        fn last_output(&self, _: u32) -> Vec<String> {
+            vec!["Error: no".into()]
+        }
+
+        fn spawn_error(&self) -> (String, Option<String>) {
+            ("no such file".into(), None)
+        }
+    }
+
+    const WORKER: WorkerId = WorkerId { slot: SlotId(3), incarnation: 7 };
+
+    fn event(notice: Notice) -> Event {
+        Event::of(&tell::fact(notice, &Known), |_| 42)
+    }
+
+    #[test]
+    fn an_exit_comes_through_as_it_was() {
+        let exits = [Exit::Code(1), Exit::Code(0)]
+            .into_iter()
+            .chain((1..=64).map(|number| Exit::Signal { number, core_dumped: number == 11 }));
+        for exit in exits {
+            let lived = Duration::from_millis(5);
+            let notice = Notice::Exited { worker: WORKER, exit, expected: false, was_ready: true, lived };
+            let Event::Exited {
+                worker: WORKER, pid: 42, exit: told, expected: false, was_ready: true, ..
+            } = event(notice)
+            else {
+                panic!("an exit is an exit")
+            };
+            assert_eq!(told, exit);
+        }
+    }
+
+    #[test]
+    fn reasons_and_verdicts_come_through_as_they_were() {
+        use EndReason::{Asked, AtOnce, Finished, GaveUp, Signalled};
+        for reason in [Finished, GaveUp, Asked, Signalled, AtOnce] {
+            assert_eq!(event(Notice::Ending { reason }), Event::Ending { reason });
+        }
+        for verdict in [Verdict::Finished, Verdict::Stopped, Verdict::GaveUp] {
+            assert_eq!(event(Notice::Ended { verdict }), Event::Ended { verdict });
+        }
+    }
+
+    #[test]
+    fn an_event_says_which_worker_it_is_about() {
+        let event = event(Notice::Stopping { worker: WORKER });
+        assert_eq!(event, Event::Stopping { worker: WORKER, pid: 42 });
+        assert_eq!(event.worker(), Some(WORKER));
+        assert_eq!(event.to_string(), "worker stopping slot=3 incarnation=7 pid=42");
+        assert_eq!(Event::Running { ready: 2 }.worker(), None);
+    }
+}
