@@ -55,9 +55,12 @@ fn answer(mut connection: Connection) -> Option<Connection> {
     let mut request = [0; 64];
     let count = connection.read(&mut request).ok()?;
     match &request[..count] {
-        b"block" => loop {
-            std::thread::park();
-        },
+        b"block" => {
+            connection.write_all(b"over").ok()?;
+            loop {
+                std::thread::park();
+            }
+        }
         b"keep" => {
             connection.write_all(b"kept").ok()?;
             Some(connection)
@@ -132,7 +135,8 @@ fn what_killed_workers_had_not_taken_is_answered_by_their_successors() {
     let primary = Primary::start_with(2, listening(Share::Handoff, "channel"));
     let (address, pids) = (primary.address(), primary.pids());
     // In turn: one for each, and before all others.
-    let _blocked: Vec<_> = pids.iter().map(|_| opened(address, "block")).collect();
+    let mut blocked: Vec<_> = pids.iter().map(|_| opened(address, "block")).collect();
+    blocked.iter_mut().for_each(|stream| stream.read_exact(&mut [0; 4]).unwrap());
     let clients: Vec<_> = (0..12).map(|_| opened(address, "hello")).collect();
     pids.iter().for_each(|pid| kill(*pid));
     assert_eq!(clients.into_iter().map(heard).filter(|answer| !answer.is_empty()).count(), 12);
