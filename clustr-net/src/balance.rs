@@ -138,7 +138,7 @@ fn weight(source: IpAddr, slot: u32) -> u64 {
 }
 
 /// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): every bit of the input changes half of the output.
-const fn mix(mut number: u64) -> u64 {
+pub(crate) const fn mix(mut number: u64) -> u64 {
     number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

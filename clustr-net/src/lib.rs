@@ -74,6 +74,11 @@
 //! | [`fd_channel`] | whole messages with descriptors, their number checked |
 //! | [`handoff`] | accepted connections given to workers, acknowledged, and taken back |
 //! | `worker` | what a server in Rust links to be a worker (feature `worker`, on by default) |
+//! | [`queue`] | one queue a worker on one port, and the mirror of the kernel's array |
+//! | [`steer`] | programs that choose which queues the kernel fills |
+//! | [`sock_diag`] | who listens on a port, and who is half-way to it |
+//! | [`activation`] | `LISTEN_FDS`, given and taken |
+//! | [`notify`] | sd_notify, told and heard |
 //! | [`inherited`] | the descriptors that the process was started with |
 //! | `node` | node's cluster protocol (feature `node`, on by default) |
 //! | `source` | what a mio loop can watch (feature `mio`, on by default) |
@@ -86,6 +91,7 @@
 mod readme {}
 
 pub mod accept;
+pub mod activation;
 pub mod addr;
 pub mod balance;
 pub mod fd_channel;
@@ -94,11 +100,15 @@ pub mod inherited;
 pub mod listener;
 #[cfg(feature = "node")]
 pub mod node;
+pub mod notify;
 mod progress;
+pub mod queue;
 pub mod scm;
+pub mod sock_diag;
 mod socket_file;
 #[cfg(feature = "mio")]
 pub mod source;
+pub mod steer;
 #[allow(unsafe_code)]
 mod sys;
 #[cfg(feature = "worker")]
@@ -108,7 +118,7 @@ pub use accept::{Acceptor, Connection};
 pub use addr::{Addr, AddrError, Host};
 pub use balance::{Balance, Balancer, Candidate};
 pub use fd_channel::FdChannel;
-pub use listener::{BindError, Kind, Listener, Options};
+pub use listener::{BindError, Kind, Listener, Options, OptionsError};
 pub use progress::Progress;
 #[cfg(feature = "worker")]
 pub use worker::Worker;

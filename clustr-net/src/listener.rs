@@ -6,6 +6,8 @@
 //! Everything that is bound here is non-blocking and close-on-exec. A stream listens at once: connections then queue
 //! in the kernel while nobody accepts, instead of being refused.
 
+mod options;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,8 +16,11 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+pub use options::{Options, OptionsError};
+
 use crate::addr::{Addr, Host};
-use crate::socket_file::{Route, SocketFile};
+use crate::socket_file::{self, Route, SocketFile};
+use crate::sys;
 
 /// A bound socket.
 #[derive(Debug)]
@@ -34,21 +39,6 @@ pub enum Kind {
     Stream,
     /// Datagrams: UDP.
     Datagram,
-}
-
-/// Choices when binding. The default suits a server on TCP or Unix.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Options {
-    /// Connections that may wait in the kernel; `None` is the most that `net.core.somaxconn` allows.
-    pub backlog: Option<u32>,
-    /// IPv6 sockets take no IPv4 (`IPV6_V6ONLY`).
-    pub v6_only: bool,
-    /// `SO_REUSEADDR` for datagrams. Streams always have it.
-    pub reuse_addr: bool,
-    /// `SO_REUSEPORT`, set before the bind.
-    pub reuse_port: bool,
-    /// Permission bits to add to the socket file, as in `0o666`.
-    pub mode_added: u32,
 }
 
 /// Why an address could not be bound. The errno is kept: `errno()`.
@@ -178,6 +168,10 @@ fn bind_socket(kind: Kind, addr: SocketAddr, options: Options) -> Bound {
     let fd = open(family, kind).map_err(|errno| ("open a socket for", errno))?;
     configure(&fd, kind, family, options).map_err(|errno| ("set up", errno))?;
     net::bind(&fd, &addr).map_err(|errno| ("bind", errno))?;
+    if options.reuse_port_after {
+        // Before it listens, for that is when the kernel makes the group.
+        sockopt::set_socket_reuseport(&fd, true).map_err(|errno| ("share", errno))?;
+    }
     listen(&fd, kind, options)?;
     Ok(fd)
 }
@@ -197,10 +191,24 @@ fn configure(fd: &OwnedFd, kind: Kind, family: AddressFamily, options: Options) 
     if options.reuse_port {
         sockopt::set_socket_reuseport(fd, true)?;
     }
+    if kind == Kind::Stream {
+        let set = |value: Option<u32>, set: fn(BorrowedFd<'_>, u32) -> io::Result<()>| {
+            value.map_or(Ok(()), |value| set(fd.as_fd(), value)).map_err(|error| errno_of(&error))
+        };
+        set(options.defer_accept, sys::set_defer_accept)?;
+        set(options.fastopen, sys::set_fastopen)?;
+    }
     Ok(())
 }
 
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::INVAL, Errno::from_raw_os_error)
+}
+
 fn listen(fd: &OwnedFd, kind: Kind, options: Options) -> Result<(), (&'static str, Errno)> {
+    if options.blocking {
+        rustix::io::ioctl_fionbio(fd, false).map_err(|errno| ("set up", errno))?;
+    }
     match kind {
         Kind::Stream => net::listen(fd, backlog(options.backlog)).map_err(|errno| ("listen on", errno)),
         Kind::Datagram => Ok(()),
@@ -218,9 +226,18 @@ fn bind_path(addr: &Addr, path: &Path, options: Options) -> Result<Listener, Bin
         open(AddressFamily::UNIX, Kind::Stream).map_err(|errno| failed("open a socket for", errno.into()))?;
     let route = Route::to(path).map_err(|error| failed("find the folder of", error))?;
     let name = SocketAddrUnix::new(route.path()).map_err(|errno| failed("bind", errno.into()))?;
-    net::bind(&fd, &name).map_err(|errno| failed("bind", errno.into()))?;
+    match net::bind(&fd, &name) {
+        Err(Errno::ADDRINUSE) if options.replace_stale => {
+            socket_file::remove_stale(path).map_err(|error| failed("replace", error))?;
+            net::bind(&fd, &name)
+        }
+        other => other,
+    }
+    .map_err(|errno| failed("bind", errno.into()))?;
     let file = SocketFile::made_at(path).map_err(|error| failed("look at", error))?;
     file.add_mode(options.mode_added).map_err(|error| failed("set the permissions of", error))?;
+    file.set_mode(options.mode).map_err(|error| failed("set the permissions of", error))?;
+    file.set_owner(options.owner, options.group).map_err(|error| failed("set the owner of", error))?;
     listen(&fd, Kind::Stream, options).map_err(|(step, errno)| failed(step, errno.into()))?;
     Ok(Listener { fd, kind: Kind::Stream, addr: addr.clone(), _file: Some(file) })
 }

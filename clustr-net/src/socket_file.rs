@@ -1,16 +1,19 @@
 //! The file of a Unix socket: a way to reach it, and its removal.
 //!
-//! Owns the file that a bind made, by device and inode. Never removes a file that somebody else has put in its place.
+//! Owns the file that a bind made, by device and inode. Never removes a file that somebody else has put in its place, nor a
+//! socket file with a listener.
 //! Called by `listener`.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// The longest path that fits into `sun_path` with its final NUL byte (unix(7)).
 const PATH_BYTES_MAX: usize = 107;
@@ -67,6 +70,53 @@ impl SocketFile {
         let mode = fs::symlink_metadata(&self.path)?.permissions().mode();
         fs::set_permissions(&self.path, fs::Permissions::from_mode((mode | bits) & 0o777))
     }
+
+    /// Sets exactly these permission bits.
+    pub(crate) fn set_mode(&self, bits: Option<u32>) -> io::Result<()> {
+        let set = |bits: u32| fs::set_permissions(&self.path, fs::Permissions::from_mode(bits & 0o777));
+        bits.map_or(Ok(()), set)
+    }
+
+    /// Gives it to a user, a group, or both.
+    pub(crate) fn set_owner(&self, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        if owner.is_none() && group.is_none() {
+            return Ok(());
+        }
+        std::os::unix::fs::lchown(&self.path, owner, group)
+    }
+}
+
+/// Removes a socket file that nobody listens on. `EADDRINUSE` for any other, which stays.
+///
+/// What was looked at is what is removed: the file is moved aside first, and moved back if it is another one by then.
+pub(crate) fn remove_stale(path: &Path) -> io::Result<()> {
+    let before = identity(path)?;
+    if !fs::symlink_metadata(path)?.file_type().is_socket() || !is_stale(path)? {
+        return Err(Errno::ADDRINUSE.into());
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".stale-{}", std::process::id()));
+    let aside = PathBuf::from(aside);
+    rename_to_nothing(path, &aside)?;
+    if identity(&aside)? == before {
+        return fs::remove_file(&aside);
+    }
+    rename_to_nothing(&aside, path)?;
+    Err(Errno::ADDRINUSE.into())
+}
+
+/// Nobody listens: a connection is refused. Every other answer means somebody, or nothing that we may judge.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let route = Route::to(path)?;
+    let name = SocketAddrUnix::new(route.path())?;
+    Ok(net::connect(&socket, &name) == Err(Errno::CONNREFUSED))
+}
+
+/// Never over another file.
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 impl Drop for SocketFile {

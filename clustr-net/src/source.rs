@@ -44,7 +44,7 @@ macro_rules! watch_by_descriptor {
     )+};
 }
 
-watch_by_descriptor!(crate::FdChannel, crate::Listener, crate::handoff::Sender);
+watch_by_descriptor!(crate::FdChannel, crate::Listener, crate::handoff::Sender, crate::notify::Inbox);
 #[cfg(feature = "node")]
 watch_by_descriptor!(crate::node::Endpoint);
 #[cfg(feature = "worker")]

@@ -1,8 +1,8 @@
-//! The crate's unsafe calls, behind two safe functions.
+//! The crate's unsafe calls, behind safe functions.
 //!
 //! Owns what no safe wrapper offers: `recvmsg(2)` that keeps what arrived even when the kernel cut the ancillary data
-//! short, and the adoption of a descriptor that came through `exec`. Never decides anything. Called by `scm` and
-//! `inherited`.
+//! short, the adoption of a descriptor that came through `exec`, and four socket options. Never decides anything. Called
+//! by `scm`, `inherited`, `listener` and `queue`.
 //!
 //! Why not nix or rustix here: nix 0.31 refuses to list descriptors once the kernel set `MSG_CTRUNC`, which it does
 //! when our descriptor table is full, and what did arrive would then leak at the worst moment; rustix 1.1 reads the
@@ -14,6 +14,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
+
+use crate::steer::Insn;
 
 /// Room for 253 descriptors (1,032 bytes), credentials (32 bytes) and whatever else a socket option may add.
 const CONTROL_BYTES: usize = 1536;
@@ -121,4 +123,53 @@ fn came_through_exec(number: u32) -> io::Result<bool> {
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
     Ok(flags.is_some_and(|flags| flags & CLOEXEC == 0))
+}
+
+/// Sets an option whose value is an `int`: setsockopt(2).
+fn set_number(fd: BorrowedFd<'_>, level: i32, name: i32, value: u32) -> io::Result<()> {
+    let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
+    let (at, len): (*const libc::c_int, libc::socklen_t) = (&raw const value, 4);
+    // SAFETY: the value outlives the call, which reads as many bytes as it is told.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, at.cast(), len) })
+}
+
+/// `TCP_DEFER_ACCEPT`, in seconds: tcp(7).
+pub(crate) fn set_defer_accept(fd: BorrowedFd<'_>, seconds: u32) -> io::Result<()> {
+    set_number(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
+}
+
+/// `TCP_FASTOPEN`, how many may wait half-open: tcp(7).
+pub(crate) fn set_fastopen(fd: BorrowedFd<'_>, waiting_max: u32) -> io::Result<()> {
+    set_number(fd, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, waiting_max)
+}
+
+/// `SO_ATTACH_REUSEPORT_CBPF`: socket(7). The kernel copies and checks the program.
+pub(crate) fn attach_steering(fd: BorrowedFd<'_>, insns: &[Insn]) -> io::Result<()> {
+    let as_filter = |insn: &Insn| libc::sock_filter { code: insn.code, jt: insn.jt, jf: insn.jf, k: insn.k };
+    let mut filter: Vec<libc::sock_filter> = insns.iter().map(as_filter).collect();
+    let len = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let at: *const libc::sock_fprog = &raw const program;
+    let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
+    let name = libc::SO_ATTACH_REUSEPORT_CBPF;
+    // SAFETY: the program points to `len` instructions; both outlive the call, which only reads them.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, at.cast(), size) })
+}
+
+/// `tcpi_unacked` of `TCP_INFO`, which for a listener is the length of its accept queue: tcp(7).
+pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    /// Where `tcpi_unacked` stands in `struct tcp_info`: after eight bytes and four words.
+    const UNACKED: usize = 8 + 4 * 4;
+    let mut facts = [0u8; UNACKED + 4];
+    let mut len = libc::socklen_t::try_from(facts.len()).unwrap_or(0);
+    let at: *mut u8 = facts.as_mut_ptr();
+    // SAFETY: the kernel writes at most `len` bytes, which the buffer has; it cuts the structure to that.
+    check(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at.cast(), &raw mut len)
+    })?;
+    Ok(u32::from_ne_bytes([facts[UNACKED], facts[UNACKED + 1], facts[UNACKED + 2], facts[UNACKED + 3]]))
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

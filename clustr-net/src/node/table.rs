@@ -385,6 +385,7 @@ fn options(query: &Query) -> Options {
         reuse_addr: datagram && bit(4),
         reuse_port: datagram && bit(64),
         mode_added: readable | writable,
+        ..Options::default()
     }
 }
 

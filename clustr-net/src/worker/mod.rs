@@ -32,7 +32,6 @@
 //! | `LISTEN_FDNAMES` | their names, with `:` between them |
 
 mod connection;
-mod inherited_listeners;
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,6 +44,7 @@ use rustix::net::SocketFlags;
 
 pub use connection::{Connection, OpenGuard, Stream};
 
+use crate::activation::{self, Taken};
 use crate::handoff::{self, CHANNEL_VARIABLE, Family, Receiver};
 use crate::listener::{Kind, Listener};
 use crate::{Addr, inherited};
@@ -93,7 +93,8 @@ impl Worker {
     /// A variable names no inherited descriptor, or one that is no such socket; the primary is gone.
     pub fn from_env() -> io::Result<Option<Self>> {
         let channel = std::env::var_os(CHANNEL_VARIABLE).map(|number| claim(number.to_str())).transpose()?;
-        let listeners = inherited_listeners::take()?;
+        let adopt = |one: Taken| Ok((one.name, Listener::adopt(one.fd)?));
+        let listeners: Vec<_> = activation::take()?.into_iter().map(adopt).collect::<io::Result<_>>()?;
         if channel.is_none() && listeners.is_empty() {
             return Ok(None);
         }

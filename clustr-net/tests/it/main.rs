@@ -6,17 +6,20 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one word among many")]
 
 mod accept;
-#[cfg_attr(
-    not(any(feature = "node", feature = "worker")),
-    expect(dead_code, reason = "one test uses a part of it")
-)]
+mod activation;
+mod bpf;
 mod deadline;
 mod fd_channel;
 mod handoff_codec;
 mod hostile_words;
 mod inherited;
 mod listener;
+mod notify;
+mod options;
+mod queue;
 mod scm;
+mod sock_diag;
+mod steer;
 mod support;
 
 #[cfg(feature = "worker")]

@@ -1,0 +1,502 @@
+//! One queue a worker on one port: a SO_REUSEPORT group whose sockets belong to the primary.
+//!
+//! Owns the sockets, the [`Mirror`] of the kernel's array, and the program that is attached. Never accepts by itself, never
+//! decides which worker is live or when a queue goes: it is told. Called by a primary that shares `per-worker`.
+//!
+//! # What it sees to
+//!
+//! - **The port is ours.** The first socket is bound without `SO_REUSEPORT`, which is set between bind and listen: whoever
+//!   was there first makes us fail with `EADDRINUSE`, and yet later sockets of ours can join. It is set before the listen,
+//!   because that is when the kernel makes a group, and so a program can be attached before a second socket comes.
+//! - **Nobody is sent where nobody shall be sent.** A joining queue is withheld until it is admitted; with no live queue those
+//!   that were live before stay filled; until the first is admitted, and when the last that was live is removed, all are.
+//! - **A removal loses nobody of another queue.** The kernel puts the last socket into the place of the one that leaves. So
+//!   first a program is attached that uses neither of the two, then the socket is closed, then the final one is attached. Where
+//!   only the last queue is left to be filled, that cannot be done, and the removal waits, with an empty and withheld
+//!   queue, until another one is admitted ([`Removal::Postponed`]).
+//! - **Strangers are seen.** A process of our uid may join with `SO_REUSEPORT`; the kernel asks nobody. Before and after each
+//!   change, and whenever [`Queues::look`] is called, the port's listeners are compared with the mirror; a stranger's index is
+//!   never selected, nor one that became doubtful through it.
+//!
+//! How many wait in a queue is asked with `TCP_INFO` (`tcpi_unacked`) and not with sock_diag: it is one cheap call on the
+//! very socket, while the list has to be walked and parsed for the port; so it can be asked every 20 ms.
+//!
+//! Datagrams: a group is made when the second socket joins, so a program is attached from then on; nothing is promised
+//! for datagrams while the set changes. A socket that another process holds stays in the kernel's array when we
+//! close ours; it then counts as a stranger. Streams are shut down first, which takes them out whoever holds them.
+//!
+//! ```
+//! use clustr_net::queue::{Plan, Queues};
+//! use clustr_net::{Options, steer::Steer};
+//!
+//! let plan = Plan { steer: Steer::Hash, seed: 0x5eed, probes: None };
+//! let (mut queues, first) = Queues::open(&"127.0.0.1:0".parse()?, Options::default(), plan, 0)?;
+//! let second = queues.join(1)?;
+//! queues.admit(&[first, second])?;
+//! let _client = std::net::TcpStream::connect(("127.0.0.1", queues.port()))?;
+//! assert_eq!(queues.waiting(first)? + queues.waiting(second)?, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod mirror;
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::Shutdown;
+
+pub use mirror::{Member, Mirror};
+
+use crate::accept::{Acceptor, Connection};
+use crate::addr::Addr;
+use crate::listener::{BindError, Kind, Listener, Options};
+use crate::sock_diag::{self, HalfOpen, Listening};
+use crate::steer::{self, ProbePorts, Program, Steer, SteerError, Target};
+use crate::sys;
+
+/// How often a join is tried again because a stranger came in the same moment.
+const JOINS_MAX: u32 = 3;
+
+/// How the kernel shall fill the queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The way.
+    pub steer: Steer,
+    /// Whatever strangers cannot know; kept for the group's life.
+    pub seed: u32,
+    /// Source ports for probes, if there shall be any.
+    pub probes: Option<ProbePorts>,
+}
+
+/// Which queue; never used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct QueueId(u64);
+
+/// The queues of one port.
+#[derive(Debug)]
+pub struct Queues {
+    addr: Addr,
+    options: Options,
+    plan: Plan,
+    queues: Vec<Queue>,
+    mirror: Mirror,
+    /// The kernel has made a group, so that a program can be attached.
+    grouped: bool,
+    /// Which were filled when last any was live.
+    filled: Vec<QueueId>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    id: QueueId,
+    key: u32,
+    inode: u64,
+    listener: Listener,
+    live: bool,
+    leaving: bool,
+}
+
+/// Why a group could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The kernel refused the address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Only TCP and UDP have groups.
+    #[error("{0} cannot have a queue for each worker: only TCP and UDP can")]
+    Family(Addr),
+    /// Somebody else listens on the port with `SO_REUSEPORT`.
+    #[error("another socket joins the port {0} in the same moment")]
+    Strangers(u16),
+    /// No program for what is live.
+    #[error(transparent)]
+    Steer(#[from] SteerError),
+    /// The kernel refused a program, or does not say who listens.
+    #[error("could not {step}")]
+    Kernel {
+        /// What was tried.
+        step: &'static str,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// No such queue, or it is leaving.
+    #[error("there is no such queue")]
+    Unknown,
+}
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Removal {
+    /// The queue is closed. So many clients waited in it, and were reset.
+    Closed {
+        /// Clients; 0 if it was emptied before, as it should be.
+        lost: u32,
+    },
+    /// The last queue is the only one left to be filled: it closes by itself when another one is admitted.
+    Postponed,
+}
+
+impl Queues {
+    /// Binds `addr` for us alone, with a first queue for the worker of slot `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Bind`]: `EADDRINUSE` whoever has the port, one with `SO_REUSEPORT` too. [`QueueError::Family`].
+    pub fn open(addr: &Addr, options: Options, plan: Plan, key: u32) -> Result<(Self, QueueId), QueueError> {
+        if !matches!(addr, Addr::Tcp { .. } | Addr::Udp { .. }) {
+            return Err(QueueError::Family(addr.clone()));
+        }
+        // Two UDP sockets with SO_REUSEADDR would share a port unasked.
+        let options = Options { reuse_addr: false, ..options };
+        let first = Options { reuse_port: false, reuse_port_after: true, ..options };
+        let listener = Listener::bind(addr, first)?;
+        let options = Options { reuse_port: true, reuse_port_after: false, ..options };
+        let mut queues = Self {
+            addr: listener.local_addr().clone(),
+            options,
+            plan,
+            queues: Vec::new(),
+            mirror: Mirror::new(),
+            grouped: listener.kind() == Kind::Stream,
+            filled: Vec::new(),
+            next: 0,
+        };
+        let id = queues.adopt(listener, key)?;
+        if queues.foreign().is_ok_and(|strangers| !strangers.is_empty()) {
+            return Err(QueueError::Strangers(queues.port()));
+        }
+        queues.steer()?;
+        Ok((queues, id))
+    }
+
+    /// Another queue, withheld until it is admitted.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Bind`]; [`QueueError::Strangers`] if strangers keep joining in the same moment.
+    pub fn join(&mut self, key: u32) -> Result<QueueId, QueueError> {
+        for _ in 0..JOINS_MAX {
+            self.look_quietly();
+            let listener = Listener::bind(&self.addr, self.options)?;
+            let id = self.adopt(listener, key)?;
+            let now = self.foreign_inodes();
+            if same(&now, &self.mirror) {
+                self.grouped = true;
+                self.steer()?;
+                return Ok(id);
+            }
+            // Whether it came before or after ours cannot be known. Without ours it need not be.
+            self.close(id);
+            self.mirror.leave(Member::Ours(id.0));
+            self.mirror.observe(&now);
+        }
+        Err(QueueError::Strangers(self.port()))
+    }
+
+    fn adopt(&mut self, listener: Listener, key: u32) -> Result<QueueId, QueueError> {
+        let inode = sock_diag::inode(&listener).map_err(|source| kernel("look at a queue", source))?;
+        let id = QueueId(self.next);
+        self.next += 1;
+        self.mirror.join(Member::Ours(id.0));
+        self.queues.push(Queue { id, key, inode, listener, live: false, leaving: false });
+        Ok(id)
+    }
+
+    /// Says which queues are live: these and no others. None: the program before stays.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unknown`], then nothing has changed; [`QueueError::Steer`]; [`QueueError::Kernel`].
+    pub fn admit(&mut self, live: &[QueueId]) -> Result<(), QueueError> {
+        let known = |id: &QueueId| self.queues.iter().any(|queue| queue.id == *id && !queue.leaving);
+        if !live.iter().all(known) {
+            return Err(QueueError::Unknown);
+        }
+        self.queues.iter_mut().for_each(|queue| queue.live = live.contains(&queue.id));
+        self.steer()?;
+        let leaving: Vec<QueueId> =
+            self.queues.iter().filter(|queue| queue.leaving).map(|queue| queue.id).collect();
+        leaving.into_iter().try_for_each(|id| self.try_close(id).map(drop))
+    }
+
+    /// Takes a queue out of the group and closes it. Whoever waits in it is reset: empty it before ([`waiting`](Self::waiting),
+    /// [`take`](Self::take)), and see that no handshake is under way ([`half_open`](Self::half_open)).
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unknown`]; [`QueueError::Kernel`]: it is then still there, withheld, and leaving.
+    pub fn remove(&mut self, id: QueueId) -> Result<Removal, QueueError> {
+        let lost = self.waiting(id)?;
+        let queue = self.queues.iter_mut().find(|queue| queue.id == id).ok_or(QueueError::Unknown)?;
+        (queue.live, queue.leaving) = (false, true);
+        self.steer()?;
+        Ok(if self.try_close(id)? { Removal::Closed { lost } } else { Removal::Postponed })
+    }
+
+    fn try_close(&mut self, id: QueueId) -> Result<bool, QueueError> {
+        self.look_quietly();
+        let count = self.mirror.count();
+        let last = u16::try_from(count - 1).unwrap_or(u16::MAX);
+        let mut fill = self.fill();
+        fill.retain(|target| {
+            target.index != last && self.mirror.index(Member::Ours(id.0)) != Some(target.index)
+        });
+        if fill.is_empty() && count > 2 {
+            return Ok(false);
+        }
+        if !fill.is_empty() {
+            self.attach(&fill, None)?;
+        }
+        // With two, the one that stays is what the kernel falls back to while its index is still the old one.
+        let place = self.mirror.place(Member::Ours(id.0));
+        let inode = self.close(id);
+        self.note_closed(id, inode, place);
+        if !self.queues.is_empty() {
+            self.steer()?;
+        }
+        Ok(true)
+    }
+
+    fn close(&mut self, id: QueueId) -> Option<u64> {
+        let place = self.queues.iter().position(|queue| queue.id == id)?;
+        let queue = self.queues.remove(place);
+        if queue.listener.kind() == Kind::Stream {
+            // Out of the array, whoever holds it. It was listening, so this cannot fail.
+            rustix::net::shutdown(&queue.listener, Shutdown::Read).ok();
+        }
+        Some(queue.inode)
+    }
+
+    fn note_closed(&mut self, id: QueueId, inode: Option<u64>, place: Option<usize>) {
+        let now = self.foreign_inodes();
+        if inode.is_some_and(|inode| now.contains(&inode)) {
+            let inode = inode.unwrap_or_default();
+            self.mirror.replace(Member::Ours(id.0), Member::Stranger(inode));
+            self.mirror.observe(&now);
+            return;
+        }
+        self.mirror.leave(Member::Ours(id.0));
+        if self.mirror.observe(&now) {
+            // Before or after ours has left? The last place and this one may hold either.
+            self.mirror.doubt_from(place.unwrap_or(0));
+        }
+    }
+
+    /// Compares the port's listeners with the mirror. Returns the strangers; their pids: [`sock_diag::owner`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Kernel`]: the kernel does not say who listens, or refuses the new program.
+    pub fn look(&mut self) -> Result<Vec<Listening>, QueueError> {
+        let strangers = self.foreign().map_err(|source| kernel("ask who listens", source))?;
+        let inodes: Vec<u64> = strangers.iter().map(|stranger| stranger.inode).collect();
+        if self.mirror.observe(&inodes) {
+            self.steer()?;
+        }
+        Ok(strangers)
+    }
+
+    /// The same where an answer is good to have: without sock_diag there are no strangers that anybody could see.
+    fn look_quietly(&mut self) {
+        if let Ok(strangers) = self.foreign() {
+            let inodes: Vec<u64> = strangers.iter().map(|stranger| stranger.inode).collect();
+            self.mirror.observe(&inodes);
+        }
+    }
+
+    fn foreign_inodes(&self) -> Vec<u64> {
+        let unseen = |_| self.mirror.strangers().collect();
+        self.foreign().map_or_else(unseen, |all| all.iter().map(|stranger| stranger.inode).collect())
+    }
+
+    /// Who is in the kernel's group and not ours.
+    fn foreign(&self) -> io::Result<Vec<Listening>> {
+        let ours = |inode| self.queues.iter().any(|queue| queue.inode == inode);
+        let mut found = sock_diag::listening(self.kind(), self.port())?;
+        let v6_only = self.options.v6_only && self.addr.socket_addr().is_some_and(|addr| addr.is_ipv6());
+        let here = self.addr.socket_addr().map(|addr| SocketAddr::new(addr.ip(), addr.port()));
+        found.retain(|socket| Some(socket.addr) == here && socket.v6_only == v6_only && !ours(socket.inode));
+        Ok(found)
+    }
+
+    /// The worker's end of a queue: a descriptor to lend.
+    #[must_use]
+    pub fn listener(&self, id: QueueId) -> Option<&Listener> {
+        self.find(id).map(|queue| &queue.listener)
+    }
+
+    fn find(&self, id: QueueId) -> Option<&Queue> {
+        self.queues.iter().find(|queue| queue.id == id)
+    }
+
+    /// How many clients wait in a queue; of datagrams, 1 if there is any.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unknown`]; what getsockopt(2) says.
+    pub fn waiting(&self, id: QueueId) -> Result<u32, QueueError> {
+        let listener = self.listener(id).ok_or(QueueError::Unknown)?;
+        let waiting = match listener.kind() {
+            Kind::Stream => sys::accept_queue_len(listener.as_fd()),
+            Kind::Datagram => is_readable(listener).map(u32::from),
+        };
+        waiting.map_err(|source| kernel("ask how many wait", source))
+    }
+
+    /// Somebody who waits in a queue, for another worker to serve. `acceptor` is one for this queue alone
+    /// ([`acceptor`](Self::acceptor)), and bounds the burst. The socket becomes non-blocking for all who hold it, so
+    /// that a worker who is faster does not make us wait; only for queues whose workers can live with that.
+    pub fn take(&self, id: QueueId, acceptor: &mut Acceptor, now: Duration) -> Option<Connection> {
+        let listener = self.listener(id).filter(|listener| listener.kind() == Kind::Stream)?;
+        rustix::io::ioctl_fionbio(listener, true).ok()?;
+        acceptor.accept(listener, now)
+    }
+
+    /// What [`take`](Self::take) needs; its connections name the queue by [`QueueId::number`].
+    #[must_use]
+    pub const fn acceptor(id: QueueId, wants_source: bool) -> Acceptor {
+        Acceptor::new(id.0, wants_source)
+    }
+
+    /// The handshakes under way to this address: a queue that was withheld may be closed when all that were listed *after* it
+    /// was withheld are gone. Costs some 10 ms where 60,000 connections are open or in `TIME_WAIT`: see [`sock_diag`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Kernel`]: the kernel does not say.
+    pub fn half_open(&self) -> Result<BTreeSet<HalfOpen>, QueueError> {
+        if self.kind() == Kind::Datagram {
+            return Ok(BTreeSet::new());
+        }
+        let listed =
+            sock_diag::half_open(self.port()).map_err(|source| kernel("ask for handshakes", source))?;
+        let Some(here) = self.addr.socket_addr().map(|addr| addr.ip()) else { return Ok(listed) };
+        Ok(listed.into_iter().filter(|one| here.is_unspecified() || one.local.ip() == here).collect())
+    }
+
+    /// The source port from which a loopback client reaches this very queue, live or withheld.
+    #[must_use]
+    pub fn probe_port(&self, id: QueueId) -> Option<u16> {
+        self.probes()?.port(self.mirror.index(Member::Ours(id.0))?)
+    }
+
+    /// Where the group is bound.
+    #[must_use]
+    pub const fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        match self.addr {
+            Addr::Tcp { port, .. } | Addr::Udp { port, .. } => port,
+            Addr::Unix(_) | Addr::Abstract(_) | Addr::Fd(_) => 0,
+        }
+    }
+
+    /// The mirror, for tests and views.
+    #[must_use]
+    pub const fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// The queues that are not leaving, with the keys of their workers and whether they are live.
+    pub fn queues(&self) -> impl Iterator<Item = (QueueId, u32, bool)> {
+        self.queues.iter().filter(|queue| !queue.leaving).map(|queue| (queue.id, queue.key, queue.live))
+    }
+
+    const fn kind(&self) -> Kind {
+        match self.addr {
+            Addr::Udp { .. } => Kind::Datagram,
+            Addr::Tcp { .. } | Addr::Unix(_) | Addr::Abstract(_) | Addr::Fd(_) => Kind::Stream,
+        }
+    }
+
+    /// Ports of indexes that the kernel has.
+    fn probes(&self) -> Option<ProbePorts> {
+        let count = u16::try_from(self.mirror.count()).unwrap_or(u16::MAX);
+        self.plan.probes.map(|ports| ProbePorts { count: ports.count.min(count), ..ports })
+    }
+
+    /// The program that is, or would be, attached.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Steer`]: too many live queues; or none of which it is certain where it stands.
+    pub fn program(&self) -> Result<Program, QueueError> {
+        self.compile(&self.fill(), self.probes())
+    }
+
+    fn steer(&mut self) -> Result<(), QueueError> {
+        let fill = self.fill();
+        if self.queues.iter().any(|queue| queue.live) {
+            self.filled = self.queues.iter().filter(|queue| queue.live).map(|queue| queue.id).collect();
+        }
+        match self.attach(&fill, self.probes()) {
+            // Nothing is certain: what is attached stays.
+            Err(QueueError::Steer(SteerError::NoneLive)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The queues to be filled: the live ones; if there are none those that were; if there were none all.
+    fn fill(&self) -> Vec<Target> {
+        let choose = |wanted: &dyn Fn(&Queue) -> bool| -> Vec<Target> {
+            let wanted = self.queues.iter().filter(|queue| wanted(queue));
+            wanted.filter_map(|queue| self.target(queue)).collect()
+        };
+        let live = choose(&|queue| queue.live);
+        let before = || choose(&|queue| !queue.leaving && self.filled.contains(&queue.id));
+        let any = || choose(&|queue| !queue.leaving);
+        let fallbacks: [&dyn Fn() -> Vec<Target>; 3] = [&|| live.clone(), &before, &any];
+        fallbacks.iter().map(|choose| choose()).find(|fill| !fill.is_empty()).unwrap_or_default()
+    }
+
+    fn target(&self, queue: &Queue) -> Option<Target> {
+        Some(Target { index: self.mirror.index(Member::Ours(queue.id.0))?, key: queue.key })
+    }
+
+    fn compile(&self, fill: &[Target], probes: Option<ProbePorts>) -> Result<Program, QueueError> {
+        let plan = steer::Plan { steer: self.plan.steer, live: fill, seed: self.plan.seed, probes };
+        Ok(Program::compile(&plan)?)
+    }
+
+    fn attach(&self, fill: &[Target], probes: Option<ProbePorts>) -> Result<(), QueueError> {
+        let program = self.compile(fill, probes)?;
+        let Some(queue) = self.queues.first().filter(|_| self.grouped) else { return Ok(()) };
+        sys::attach_steering(queue.listener.as_fd(), program.insns())
+            .map_err(|source| kernel("steer", source))
+    }
+}
+
+impl QueueId {
+    /// The number by which an [`Acceptor`] and its connections know it.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+const fn kernel(step: &'static str, source: io::Error) -> QueueError {
+    QueueError::Kernel { step, source }
+}
+
+fn same(now: &[u64], mirror: &Mirror) -> bool {
+    now.len() == mirror.strangers().count() && mirror.strangers().all(|inode| now.contains(&inode))
+}
+
+fn is_readable(listener: &Listener) -> io::Result<bool> {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
+        Ok(ready) => Ok(ready > 0),
+        Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

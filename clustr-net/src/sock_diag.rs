@@ -1,0 +1,272 @@
+//! Who listens on a port, and who is half-way to it: the kernel's own list of sockets.
+//!
+//! Owns one netlink question and the reading of its answer. Never touches a socket of anybody. Called by `queue` (to see
+//! strangers), and by whoever closes a queue and must know that no handshake is under way to it.
+//!
+//! The kernel answers in the very call that asks, so nothing waits. A question about listeners walks the table of listeners
+//! and costs microseconds; one about half-open handshakes walks the table of all connections, and costs up to
+//! milliseconds where that is large: ask it when a queue goes, not every turn. How long one of *our* queues is needs no
+//! netlink at all: see [`Queues::waiting`](crate::queue::Queues::waiting).
+//!
+//! Source: sock_diag(7). Only sockets of our network namespace are listed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::listener::Kind;
+
+/// A socket that listens, or receives datagrams, on a port.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Listening {
+    /// Where.
+    pub addr: SocketAddr,
+    /// The number that `/proc/PID/fd` shows, and fstat(2).
+    pub inode: u64,
+    /// Whose it is.
+    pub uid: u32,
+    /// It takes no IPv4 beside its IPv6.
+    pub v6_only: bool,
+    /// Streams: connections that wait to be accepted. Datagrams: bytes that wait to be read, the kernel's own included.
+    pub waiting: u32,
+}
+
+/// A handshake under way (`SYN_RECV`). It stays with the queue that its SYN chose, and the kernel does not say which.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct HalfOpen {
+    /// Our end.
+    pub local: SocketAddr,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Tells it from a later one between the same ends.
+    pub cookie: [u32; 2],
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const DUMP: u16 = 0x301;
+const DONE: u16 = 3;
+const ERROR: u16 = 2;
+const CLOSED: u32 = 7;
+const LISTEN: u32 = 10;
+const SYN_RECV: u32 = 3;
+const NEW_SYN_RECV: u32 = 12;
+/// The attribute of listeners on IPv6 (`INET_DIAG_SKV6ONLY`).
+const SKV6ONLY: u16 = 11;
+const HEADER_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 72;
+const ANSWER_BYTES: usize = 32 << 10;
+/// Bound: what one question may bring.
+const ENTRIES_MAX: usize = 1 << 20;
+
+/// Every socket that listens on `port`, of both families.
+///
+/// # Errors
+///
+/// What socket(2) and the kernel say: `EPROTONOSUPPORT`, `ENOENT` without `inet_diag`; `EMFILE`.
+pub fn listening(kind: Kind, port: u16) -> io::Result<Vec<Listening>> {
+    let states = match kind {
+        Kind::Stream => 1 << LISTEN,
+        Kind::Datagram => 1 << CLOSED,
+    };
+    let entries = ask(kind, states, port)?;
+    let as_listening = |entry: Entry| Listening {
+        addr: entry.local,
+        inode: entry.inode.into(),
+        uid: entry.uid,
+        v6_only: entry.v6_only,
+        waiting: entry.waiting,
+    };
+    Ok(entries.into_iter().map(as_listening).collect())
+}
+
+/// Every handshake under way to `port`.
+///
+/// # Errors
+///
+/// As [`listening`].
+pub fn half_open(port: u16) -> io::Result<BTreeSet<HalfOpen>> {
+    let entries = ask(Kind::Stream, 1 << SYN_RECV | 1 << NEW_SYN_RECV, port)?;
+    let as_half = |entry: Entry| HalfOpen { local: entry.local, remote: entry.remote, cookie: entry.cookie };
+    Ok(entries.into_iter().map(as_half).collect())
+}
+
+/// A process that has the socket open, by a look through `/proc/*/fd`: as good as permissions allow, and slow. For naming
+/// a stranger, not for deciding.
+#[must_use]
+pub fn owner(inode: u64) -> Option<u32> {
+    let wanted = format!("socket:[{inode}]");
+    let holds = |pid: u32| {
+        let folder = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        folder
+            .map(|entry| entry.path())
+            .any(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == &*wanted))
+    };
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|&pid| holds(pid))
+}
+
+/// The inode of a socket of ours.
+///
+/// # Errors
+///
+/// What fstat(2) says.
+pub fn inode(socket: impl AsFd) -> io::Result<u64> {
+    Ok(fs::File::from(socket.as_fd().try_clone_to_owned()?).metadata()?.ino())
+}
+
+/// One `inet_diag_msg`.
+struct Entry {
+    local: SocketAddr,
+    remote: SocketAddr,
+    cookie: [u32; 2],
+    waiting: u32,
+    uid: u32,
+    inode: u32,
+    v6_only: bool,
+}
+
+fn ask(kind: Kind, states: u32, port: u16) -> io::Result<Vec<Entry>> {
+    let netlink = net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(net::netlink::SOCK_DIAG),
+    )?;
+    let mut entries = Vec::new();
+    for family in [AddressFamily::INET, AddressFamily::INET6] {
+        net::send(&netlink, &request(family, kind, states, port), SendFlags::empty())?;
+        read_answer(&netlink, port, &mut entries)?;
+    }
+    Ok(entries)
+}
+
+/// `nlmsghdr` and `inet_diag_req_v2`.
+fn request(family: AddressFamily, kind: Kind, states: u32, port: u16) -> [u8; 72] {
+    let mut bytes = [0; 72];
+    let protocol = match kind {
+        Kind::Stream => 6,
+        Kind::Datagram => 17,
+    };
+    bytes[..4].copy_from_slice(&72_u32.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
+    bytes[16] = u8::try_from(family.as_raw()).unwrap_or_default();
+    bytes[17] = protocol;
+    bytes[20..24].copy_from_slice(&states.to_ne_bytes());
+    bytes[24..26].copy_from_slice(&port.to_be_bytes());
+    bytes
+}
+
+fn read_answer(netlink: &OwnedFd, port: u16, entries: &mut Vec<Entry>) -> io::Result<()> {
+    let mut buffer = vec![0; ANSWER_BYTES];
+    loop {
+        let (filled, len) = net::recv(netlink, buffer.as_mut_slice(), RecvFlags::TRUNC)?;
+        if len > filled {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        for message in messages(&buffer[..filled]) {
+            match message? {
+                Message::Done => return Ok(()),
+                Message::Socket(entry) if entry.local.port() == port && entries.len() < ENTRIES_MAX => {
+                    entries.push(entry);
+                }
+                Message::Socket(_) | Message::Other => {}
+            }
+        }
+    }
+}
+
+enum Message {
+    Socket(Entry),
+    Done,
+    Other,
+}
+
+/// Walks netlink messages: `u32 len, u16 type, …`, padded to four bytes.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = io::Result<Message>> {
+    std::iter::from_fn(move || {
+        let len = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+        let message = bytes.get(..len).filter(|message| message.len() >= HEADER_BYTES)?;
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        let payload = &message[HEADER_BYTES..];
+        Some(match u16::from_ne_bytes([message[4], message[5]]) {
+            DONE => Ok(Message::Done),
+            ERROR => Err(refusal(payload)),
+            SOCK_DIAG_BY_FAMILY => Ok(entry(payload).map_or(Message::Other, Message::Socket)),
+            _ => Ok(Message::Other),
+        })
+    })
+}
+
+fn refusal(payload: &[u8]) -> io::Error {
+    let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+    io::Error::from_raw_os_error(code.saturating_neg())
+}
+
+fn entry(payload: &[u8]) -> Option<Entry> {
+    let (payload, attributes) = payload.split_at_checked(ENTRY_BYTES)?;
+    let word =
+        |at: usize| u32::from_ne_bytes([payload[at], payload[at + 1], payload[at + 2], payload[at + 3]]);
+    let port = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
+    let is_v6 = u16::from(payload[0]) == AddressFamily::INET6.as_raw();
+    let end = |at: usize, port| SocketAddr::new(address(&payload[at..at + 16], is_v6), port);
+    Some(Entry {
+        local: end(8, port(4)),
+        remote: end(24, port(6)),
+        cookie: [word(44), word(48)],
+        waiting: word(56),
+        uid: word(64),
+        inode: word(68),
+        v6_only: attribute(attributes, SKV6ONLY).is_some_and(|value| value.first() == Some(&1)),
+    })
+}
+
+/// The payload of an attribute: `u16 len, u16 type, payload`, padded to four bytes.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let len = usize::from(u16::from_ne_bytes(*bytes.first_chunk()?));
+        let whole = bytes.get(..len).filter(|whole| whole.len() >= 4)?;
+        if u16::from_ne_bytes([whole[2], whole[3]]) == wanted {
+            return Some(&whole[4..]);
+        }
+        bytes = bytes.get(len.next_multiple_of(4)..)?;
+    }
+}
+
+fn address(bytes: &[u8], is_v6: bool) -> IpAddr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(bytes);
+    if is_v6 {
+        return Ipv6Addr::from(octets).into();
+    }
+    Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_reader_panic_or_stand_still(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let count = messages(&bytes).count();
+            prop_assert!(count <= bytes.len() / HEADER_BYTES);
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_kernel_is_an_error() {
+        let mut bytes = 20_u32.to_ne_bytes().to_vec();
+        bytes.extend(ERROR.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend((-2_i32).to_ne_bytes());
+        let error = messages(&bytes).next().unwrap().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}
