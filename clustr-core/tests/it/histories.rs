@@ -91,9 +91,10 @@ fn apply(world: &mut World, step: Step, ticket: u64) {
     let ticket = Ticket(ticket);
     match step {
         Step::Fact(fact, slot, age) => {
-            let current =
-                world.watch.processes.get(&SlotId(slot)).map_or(1, |process| process.id.incarnation);
-            let worker = WorkerId { slot: SlotId(slot), incarnation: current.saturating_sub(age) };
+            let here: Vec<WorkerId> =
+                world.watch.processes.keys().rev().filter(|worker| worker.slot.0 == slot).copied().collect();
+            let nobody = WorkerId { slot: SlotId(slot), incarnation: 1 };
+            let worker = here.get(usize::try_from(age).unwrap()).copied().unwrap_or(nobody);
             world.tell(event(fact, worker));
         }
         Step::Scale(to) => drop(world.tell(Event::Asked(ticket, Command::Scale(Target::To(to))))),
@@ -185,7 +186,7 @@ proptest! {
                 SlotState::Starting | SlotState::Draining | SlotState::Stopping | SlotState::Resting => {
                     world.app.deadline().is_some() || world.watch.left
                 }
-                SlotState::Ready | SlotState::GaveUp | SlotState::Done => true,
+                SlotState::Ready | SlotState::Parked | SlotState::GaveUp | SlotState::Done => true,
                 SlotState::Vacant => false,
             };
             prop_assert!(waits_for_something, "{slot:?}");

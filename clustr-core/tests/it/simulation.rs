@@ -135,7 +135,7 @@ fn happen_to_a_process(world: &mut World, fate: &mut Fate) {
 fn odd_fact(world: &mut World, fate: &mut Fate) {
     let slot = SlotId(u32::try_from(fate.below(12)).unwrap());
     let worker = WorkerId { slot, incarnation: fate.up_to(40) };
-    if world.watch.processes.get(&slot).is_some_and(|process| process.id == worker) || world.watch.left {
+    if world.watch.processes.contains_key(&worker) || world.watch.left {
         return;
     }
     let events = [
@@ -174,6 +174,7 @@ fn is_settled(world: &World) -> bool {
         SlotState::Ready | SlotState::GaveUp | SlotState::Done => slot.wanted,
         SlotState::Vacant
         | SlotState::Starting
+        | SlotState::Parked
         | SlotState::Draining
         | SlotState::Stopping
         | SlotState::Resting => false,
@@ -200,7 +201,7 @@ fn obey(world: &mut World) -> bool {
     let processes: Vec<Process> = world.watch.processes.values().copied().collect();
     for process in processes {
         let worker = process.id;
-        let view = world.app.slot(worker.slot).expect("who lives is shown");
+        let view = world.app.workers().find(|view| view.worker == worker).expect("who lives is shown");
         let event = if !process.spawned {
             Event::Spawned(worker)
         } else if process.kill || process.terminate || process.drain {
