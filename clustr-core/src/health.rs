@@ -92,7 +92,7 @@ impl Health {
     pub(crate) fn recovered(&mut self, worker: WorkerId, roster: &mut Roster, out: &mut Actions) -> Heard {
         if self.under_way.is_some_and(|renewal| renewal.worker == worker && !is_worn(renewal.why)) {
             roster.at(worker.slot, out, Slot::abandon);
-            self.under_way = None;
+            self.finish(roster);
             return Heard::Taken;
         }
         let asked = self.requests.get(&worker.slot).copied();
@@ -235,11 +235,6 @@ impl Health {
     fn strike(&mut self, request: Request) {
         self.line.remove(&request.place);
         self.requests.remove(&request.worker.slot);
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
     }
 }
 

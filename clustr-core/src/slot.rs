@@ -193,6 +193,7 @@ impl Slot {
         let (id, ending) = (worker.id(), worker.end(Some(exit), turn));
         self.last_exit = Some(exit);
         self.state = State::Vacant;
+        self.expect_nobody();
         match ending {
             Ending::Unwanted => self.follow_unwanted(turn),
             // Whoever tried its generation decides what follows here.

@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     aged_at: Option<Time>,
     /// It stands by: nothing new reaches it, and it serves again as soon as somebody says so.
     parked: bool,
+    /// Nothing new reaches it, by the last order.
+    withheld: bool,
     /// Whether only its own word makes it ready: it takes the place of one whose like do speak.
     must_speak: bool,
     phase: Phase,
@@ -83,6 +85,7 @@ impl Worker {
             ready_at: None,
             aged_at: None,
             parked: part == Part::Substitute,
+            withheld: false,
             must_speak: part == Part::Newcomer && *turn.spoken,
             phase: Phase::Starting { overdue_at: turn.now + turn.policy.ready_timeout },
         }
@@ -174,6 +177,7 @@ impl Worker {
     /// Nothing new reaches it from now on, and it is kept.
     pub(crate) fn park(&mut self, turn: &mut Turn<'_>) {
         if !core::mem::replace(&mut self.parked, true) && self.is_ready() {
+            self.withheld = true;
             turn.order(Action::Withhold(self.id));
             turn.tell(Notice::Parked { worker: self.id });
         }
@@ -182,6 +186,7 @@ impl Worker {
     /// It serves again.
     pub(crate) fn readmit(&mut self, turn: &mut Turn<'_>) {
         if core::mem::replace(&mut self.parked, false) && self.is_ready() {
+            self.withheld = false;
             turn.order(Action::Admit(self.id));
             turn.tell(Notice::Readmitted { worker: self.id });
         }
@@ -257,9 +262,9 @@ impl Worker {
         self.phase = Phase::Leaving(Ladder::begin(self.id, cause, turn));
     }
 
-    /// One that is parked and ready is withheld already.
+    /// One that stood by may be withheld already.
     fn withhold(&self, turn: &mut Turn<'_>) {
-        if !(self.parked && self.is_ready()) {
+        if !self.withheld {
             turn.order(Action::Withhold(self.id));
         }
     }

@@ -3,6 +3,9 @@
 //!
 //! Owns which of them has its turn. Never walks a plan: [`reload`](crate::reload) does.
 
+#[cfg(test)]
+mod table;
+
 use alloc::vec::Vec;
 
 use super::App;

@@ -199,9 +199,14 @@ impl Slot {
 
     /// The newcomer takes the place of one that has just ended: at once, ready or not.
     pub(super) fn replace(&mut self, turn: &mut Turn<'_>) {
-        match self.newcomer() {
-            Some(_) => drop(self.promote(false, turn)),
-            None => self.start(turn),
+        let _nobody_was_there = self.promote(false, turn);
+    }
+
+    /// Who held the place has ended, and its replacement has not even been started: the slot goes by the rules of
+    /// restarts.
+    pub(super) fn expect_nobody(&mut self) {
+        if self.has_replacement() && self.newcomer().is_none() {
+            self.newcomer = None;
         }
     }
 

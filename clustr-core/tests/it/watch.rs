@@ -34,7 +34,7 @@ pub(crate) struct Watch {
     pub(crate) generations: BTreeSet<Generation>,
     /// Whether anybody was ever to be replaced: then a kill may be a polite one.
     replacing: bool,
-    incarnations: BTreeMap<SlotId, u64>,
+    incarnations: BTreeSet<WorkerId>,
     restarts: BTreeMap<SlotId, Vec<Time>>,
     unanswered: BTreeMap<Ticket, bool>,
     wanted: u32,
@@ -50,7 +50,7 @@ impl Watch {
             processes: BTreeMap::new(),
             generations: BTreeSet::from([Generation(1)]),
             replacing: false,
-            incarnations: BTreeMap::new(),
+            incarnations: BTreeSet::new(),
             restarts: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             wanted,
@@ -65,6 +65,10 @@ impl Watch {
         }
     }
 
+    pub(crate) fn tickets_open(&self) -> Vec<Ticket> {
+        self.unanswered.keys().copied().collect()
+    }
+
     /// The process is gone, by its own fault or not.
     pub(crate) fn ended(&mut self, worker: WorkerId) -> Process {
         self.processes.remove(&worker).expect("only living processes end")
@@ -74,6 +78,9 @@ impl Watch {
     pub(crate) fn see(&mut self, actions: &Actions, fault: Option<SlotId>, now: Time, app: &App) {
         assert_eq!(app.check(), Ok(()));
         assert!(!self.left || actions.is_empty(), "nothing is ordered after Leave: {actions:?}");
+        // A replacement is started before it is told for whom.
+        self.replacing |=
+            actions.as_slice().iter().any(|action| matches!(action, Action::Notify(Notice::Renewing { .. })));
         for (place, action) in actions.as_slice().iter().enumerate() {
             let last = place + 1 == actions.as_slice().len();
             self.see_one(*action, last);
@@ -82,7 +89,7 @@ impl Watch {
             self.restarts.clear(); // What is replaced begins afresh.
         }
         if let Some(slot) = fault.filter(|slot| has_successor(*slot, actions)) {
-            self.count_restart(slot, now);
+            self.count_restart(slot, now, actions);
         }
         self.compare(app);
     }
@@ -127,9 +134,7 @@ impl Watch {
         assert!(!self.ending, "{id} is started while the app ends");
         assert!(id.slot.0 < self.wanted, "{id} is started though nobody wants its slot");
         assert!(self.generations.contains(&generation), "{id} is of a generation that nobody knows");
-        let incarnation = self.incarnations.entry(id.slot).or_default();
-        assert!(id.incarnation > *incarnation, "{id} is no fresh incarnation");
-        *incarnation = id.incarnation;
+        assert!(self.incarnations.insert(id), "{id} is no fresh incarnation");
         let process = Process {
             id,
             generation,
@@ -238,11 +243,14 @@ impl Watch {
         self.wanted = to;
     }
 
-    fn count_restart(&mut self, slot: SlotId, now: Time) {
+    fn count_restart(&mut self, slot: SlotId, now: Time, actions: &Actions) {
         let times = self.restarts.entry(slot).or_default();
         times.push(now);
         let recent = times.iter().filter(|then| now.since(**then) <= self.intensity.period).count();
-        assert!(recent <= self.intensity.restarts as usize, "{slot:?} was restarted {recent} times");
+        assert!(
+            recent <= self.intensity.restarts as usize,
+            "{slot:?} was restarted {recent} times: {actions:?}"
+        );
     }
 
     /// The app's own picture is the one an observer has.
