@@ -284,6 +284,28 @@ proptest! {
         }
     }
 
+    /// Not even if no process says, does or ends anything any more: deadlines alone end what is under way and what is
+    /// remembered.
+    #[test]
+    fn after_any_history_a_reload_ends_in_bounded_time(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 0..60),
+        plan in plan(),
+    ) {
+        let mut world = rules.asleep(0);
+        world.start();
+        for (number, step) in (0..).zip(steps) {
+            apply(&mut world, step, number);
+        }
+        if !world.watch.left {
+            world.tell(Event::Asked(Ticket(u64::MAX), Command::Reload(plan)));
+        }
+        // For each batch of one: 6 s for room, 2 s to be ready, 1 s to settle, 10 s to stop, 5 s to die.
+        let (batches, reloads) = (6, 2);
+        world.pass(secs(reloads * batches * (6 + 2 + 1 + 10 + 5)));
+        prop_assert!(world.app.view().reload.is_none(), "{:?}", world.app.view());
+    }
+
     #[test]
     fn a_late_fact_matches_nobody(slot in 0..4_u32, age in 1..5_u64, fact in fact()) {
         let mut world = Rules::new(3).running();

@@ -260,9 +260,7 @@ fn obey(world: &mut World) -> bool {
         let view = world.app.workers().find(|view| view.worker == worker).expect("who lives is shown");
         let event = if !process.spawned {
             Event::Spawned(worker)
-        } else if process.kill || process.terminate || process.drain {
-            Event::Exited(worker, CLEAN)
-        } else if view.state == SlotState::Draining {
+        } else if process.is_leaving() || view.state == SlotState::Draining {
             Event::Exited(worker, CLEAN)
         } else if view.state == SlotState::Starting {
             Event::Ready(worker)

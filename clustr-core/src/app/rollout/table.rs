@@ -200,7 +200,7 @@ impl Scene {
     }
 
     fn happen(&mut self, input: Input) -> Actions {
-        let new = self.find(|slot| slot.newcomer());
+        let new = self.find(crate::slot::Slot::newcomer);
         let new_or_on_trial = new.or_else(|| self.find(|slot| slot.worker().filter(|_| slot.is_on_trial())));
         let starting = self.find(|slot| slot.newcomer().filter(|worker| !worker.was_ready()));
         let old = self.find(|slot| slot.worker().filter(|_| !slot.is_on_trial()));
