@@ -238,6 +238,35 @@ fn an_app_that_never_listened_may_go_on_so_in_its_next_generation() {
 }
 
 #[test]
+fn only_its_own_word_makes_a_version_ready_whose_like_do_speak() {
+    let mut world = Rules::new(2).running();
+    let old = of(&world, OLD);
+    let ticket = reload(&mut world, all());
+    let new = of(&world, NEW);
+    for worker in &new {
+        world.tell(Event::Spawned(*worker));
+        world.tell(Event::AssumedReady(*worker));
+    }
+    assert_eq!(states(&world, NEW), [SlotState::Starting; 2]);
+    world.tell(Event::Ready(new[0]));
+    world.pass(secs(30));
+    as_if_nothing_had_happened(&world, ticket, &old);
+    assert_eq!(rolled_back(&world), Some((new[1], Setback::Overdue)));
+}
+
+#[test]
+fn what_stands_for_a_word_is_enough_where_nobody_ever_spoke() {
+    let mut world = Rules::new(1).started();
+    world.tell(Event::AssumedReady(world.worker(0)));
+    let ticket = reload(&mut world, all());
+    let new = of(&world, NEW);
+    world.tell(Event::Spawned(new[0]));
+    world.tell(Event::AssumedReady(new[0]));
+    world.pass(secs(1));
+    assert_eq!(world.answer(ticket), Some(Answer::Done));
+}
+
+#[test]
 fn a_parked_worker_that_dies_is_restarted_from_its_own_generation_and_stands_by() {
     let mut world = Rules::new(2).running();
     let ticket = reload(&mut world, all());
