@@ -115,7 +115,7 @@ impl App {
             Event::DrainFailed(worker) => roster.hear(worker, Fact::DrainFailed, out),
             Event::Unfit(worker) => roster.hear(worker, Fact::Unfit, out),
             Event::Exited(worker, exit) => roster.hear(worker, Fact::Exited(exit), out),
-            Event::Failing(worker, ailment) => self.ask_renewal(worker, Why::Failing(ailment)),
+            Event::Failing(worker, ailment) => self.failing(worker, ailment, out),
             Event::Recovered(worker) => self.health.recovered(worker, roster, out),
             Event::Worn(worker, wear) => self.ask_renewal(worker, Why::Worn(wear)),
             Event::Lost(generation) if roster.versions.lose(generation) => Heard::Taken,

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::action::Verdict;
 use crate::command::EndReason;
-use crate::event::{Exit, SpawnFault, Why};
+use crate::event::{Ailment, Exit, SpawnFault, Why};
 use crate::id::{Generation, SlotId, WorkerId};
 
 /// Something that happened and is worth telling.
@@ -237,6 +237,8 @@ pub enum Setback {
     Left,
     /// It cannot do its work in the form in which it was started.
     Unfit,
+    /// It does not serve as it should.
+    Failing(Ailment),
     /// There was no room for it: its slot holds workers that outlive SIGKILL.
     Crowded,
 }
@@ -253,6 +255,7 @@ impl Setback {
             Self::Overdue => "overdue",
             Self::Left => "left",
             Self::Unfit => "unfit",
+            Self::Failing(_) => "failing",
             Self::Crowded => "crowded",
         }
     }

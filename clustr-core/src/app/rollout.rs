@@ -11,9 +11,9 @@ use alloc::vec::Vec;
 use super::App;
 use crate::action::{Action, Actions, Answer};
 use crate::command::Refusal;
-use crate::event::{Wear, Why};
+use crate::event::{Ailment, Wear, Why};
 use crate::id::{Generation, SlotId, Ticket, WorkerId};
-use crate::notice::Notice;
+use crate::notice::{Notice, Setback};
 use crate::plan::Plan;
 use crate::reload::{Progress, Reload};
 use crate::slot::Slot;
@@ -149,6 +149,15 @@ impl App {
         if let Signal::Aged(worker) = signal {
             let _late_or_not = self.ask_renewal(worker, Why::Worn(Wear::MaxAge));
         }
+    }
+
+    /// One that is being tried has failed its trial; any other gets a replacement.
+    pub(super) fn failing(&mut self, worker: WorkerId, ailment: Ailment, out: &mut Actions) -> Heard {
+        if !self.roster.slot(worker.slot).is_some_and(|slot| slot.is_trying(worker)) {
+            return self.ask_renewal(worker, Why::Failing(ailment));
+        }
+        self.heed(Signal::Failed(worker, Setback::Failing(ailment)), out);
+        Heard::Taken
     }
 
     pub(super) fn ask_renewal(&mut self, worker: WorkerId, why: Why) -> Heard {

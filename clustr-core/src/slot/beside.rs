@@ -284,6 +284,12 @@ impl Slot {
         self.newcomer.as_ref().is_some_and(|newcomer| newcomer.takes_over)
     }
 
+    /// Whether this one has still to prove itself: as a newcomer, or of a generation that is not confirmed.
+    pub(crate) fn is_trying(&self, id: WorkerId) -> bool {
+        let holds = self.worker().is_some_and(|worker| worker.id() == id);
+        (holds && self.on_trial) || self.newcomer().is_some_and(|worker| worker.id() == id)
+    }
+
     pub(crate) const fn is_on_trial(&self) -> bool {
         self.on_trial
     }

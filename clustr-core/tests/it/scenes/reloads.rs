@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use clustr_core::{
-    Action, Answer, AppState, Command, Due, EndReason, Event, Exit, Generation, Notice, Overdue, Plan,
-    Refusal, SLOT_WORKERS_MAX, Setback, SlotId, SlotState, SpawnFault, Target, Ticket, WorkerId,
+    Action, Ailment, Answer, AppState, Command, Due, EndReason, Event, Exit, Generation, Notice, Overdue,
+    Plan, Refusal, SLOT_WORKERS_MAX, Setback, SlotId, SlotState, SpawnFault, Target, Ticket, WorkerId,
 };
 
 use crate::world::{CLEAN, FAILED, KILLED, Rules, SEGV, World, millis, secs};
@@ -235,6 +235,26 @@ fn an_app_that_never_listened_may_go_on_so_in_its_next_generation() {
     world.tell(Event::Spawned(new[0]));
     world.pass(secs(31));
     assert_eq!(world.answer(ticket), Some(Answer::Done));
+}
+
+#[test]
+fn a_version_that_fails_its_probes_while_it_is_watched_changes_nothing() {
+    let mut world = Rules::new(2).running();
+    let old = of(&world, OLD);
+    let ticket = reload(&mut world, all());
+    let new = of(&world, NEW);
+    come_up(&mut world, &new);
+    world.tell(Event::Failing(new[1], Ailment::Probe));
+    as_if_nothing_had_happened(&world, ticket, &old);
+    assert_eq!(rolled_back(&world), Some((new[1], Setback::Failing(Ailment::Probe))));
+}
+
+#[test]
+fn a_replaced_worker_that_fails_its_probes_rolls_back_too() {
+    let (mut world, ticket, new) = halfway(Rules::new(3));
+    world.tell(Event::Failing(new[0], Ailment::Stuck));
+    assert_eq!(world.answer(ticket), Some(Answer::RolledBack));
+    assert!(world.watch.processes[&new[0]].drain);
 }
 
 #[test]
