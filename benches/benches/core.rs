@@ -7,13 +7,15 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use clustr_core::{App, Backoff, Event, Exit, Intensity, Overdue, Policy, SlotId, Time, WorkerId};
+use clustr_core::{
+    App, Backoff, Command, Event, Exit, Intensity, Overdue, Plan, Policy, SlotId, Ticket, Time, WorkerId,
+};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZES: [u32; 3] = [10, 100, 1_000];
 const START: Time = Time::from_nanos(1_000_000_000);
 
-criterion_group!(benches, exit_and_restart, ready, late_event, failing_start, drain_all);
+criterion_group!(benches, exit_and_restart, ready, late_event, failing_start, reload, drain_all);
 criterion_main!(benches);
 
 /// Exit, spawned, ready: the whole of a crash, three facts, each time in another slot.
@@ -90,6 +92,33 @@ fn failing_start(criterion: &mut Criterion) {
             });
         });
         assert_eq!(app.view().ignored_events, 0);
+    }
+    group.finish();
+}
+
+/// The whole of a reload, told by each worker's word: spawned, ready, and the exit of the one before. Divide by the
+/// number of workers, and by three facts.
+fn reload(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("core/reload_each");
+    for workers in SIZES {
+        let app = running(workers);
+        group.throughput(Throughput::Elements(3 * u64::from(workers)));
+        group.bench_function(BenchmarkId::from_parameter(workers), |bencher| {
+            let reload = |app: &mut App| {
+                let plan = Plan::all(Duration::ZERO);
+                drop(black_box(app.handle(Event::Asked(Ticket(1), Command::Reload(plan)), START)));
+                let each = |app: &mut App, event: fn(SlotId) -> Event| {
+                    for slot in 0..workers {
+                        drop(black_box(app.handle(event(SlotId(slot)), START)));
+                    }
+                };
+                each(app, |slot| Event::Spawned(WorkerId { slot, incarnation: 2 }));
+                each(app, |slot| Event::Ready(WorkerId { slot, incarnation: 2 }));
+                each(app, |slot| Event::Exited(WorkerId { slot, incarnation: 1 }, Exit::Code(0)));
+                assert_eq!((app.view().generation.0, app.view().ignored_events), (2, 0));
+            };
+            bencher.iter_batched_ref(|| app.clone(), reload, BatchSize::LargeInput);
+        });
     }
     group.finish();
 }

@@ -26,6 +26,12 @@ pub enum Action {
     Terminate(WorkerId),
     /// SIGKILL for the worker's process group and all its descendants.
     Kill(WorkerId),
+    /// The reload of this ticket begins: this number means what it carried from now on. Comes before the first
+    /// `Spawn` of that generation.
+    Begin(Ticket, Generation),
+    /// Nobody lives of this generation and nobody will be started from it: what it was may be forgotten. The
+    /// end of the app forgets all.
+    Forget(Generation),
     /// Tell whoever watches.
     Notify(Notice),
     /// Tell whoever asked.
@@ -47,6 +53,8 @@ pub enum Answer {
     Superseded,
     /// It was tried and came to nothing: the slots it waited for gave up.
     Failed,
+    /// It was tried, failed, and what served before serves again.
+    RolledBack,
 }
 
 /// How an app ended.

@@ -3,22 +3,26 @@
 //! Owns what concerns all slots at once: how many are wanted, when the app runs, and how it ends. Never does
 //! anything itself, and never looks at all slots for one event. Called by the shell, one fact at a time.
 
+mod rollout;
 #[cfg(test)]
 mod table;
 
 use crate::action::{Action, Actions, Answer, Verdict};
 use crate::command::{Command, EndReason, Refusal, Target};
-use crate::event::Event;
+use crate::event::{Event, Fact, Why};
+use crate::health::Health;
 use crate::id::{SlotId, Ticket};
 use crate::notice::Notice;
+use crate::plan::Plan;
 use crate::policy::Policy;
+use crate::reload::Reload;
 use crate::roster::Roster;
 use crate::scale::Scale;
 use crate::shutdown::{Shutdown, Word};
 use crate::slot::Slot;
 use crate::time::Time;
 use crate::turn::Heard;
-use crate::view::{AppState, AppView, Deadline, SlotView};
+use crate::view::{AppState, AppView, Deadline, SlotView, WorkerView};
 
 /// One app: its slots, their workers, and the rules.
 ///
@@ -33,6 +37,10 @@ pub struct App {
     roster: Roster,
     scale: Scale,
     shutdown: Shutdown,
+    reload: Option<Reload>,
+    /// The one that begins when this one is over.
+    remembered: Option<(Ticket, Plan)>,
+    health: Health,
     state: AppState,
     wanted: u32,
     /// Whether any worker of this app was ever ready: a program that never was is not worth insisting on.
@@ -49,6 +57,9 @@ impl App {
             roster: Roster::new(policy, seed),
             scale: Scale::default(),
             shutdown: Shutdown::default(),
+            reload: None,
+            remembered: None,
+            health: Health::default(),
             state: AppState::Starting,
             proven: false,
             ignored_events: 0,
@@ -76,6 +87,7 @@ impl App {
     pub fn handle_timeout(&mut self, now: Time) -> Actions {
         self.turn(now, |app, out| {
             app.roster.run_due(out);
+            app.reload_due(out);
         })
     }
 
@@ -94,29 +106,32 @@ impl App {
     fn take_in(&mut self, event: Event, out: &mut Actions) -> Heard {
         let roster = &mut self.roster;
         match event {
-            Event::Spawned(worker) => roster.about(worker, out, Slot::spawned),
-            Event::SpawnFailed(worker, fault) => {
-                roster.about(worker, out, |slot, turn| slot.spawn_failed(fault, turn))
-            }
-            Event::Ready(worker) => roster.about(worker, out, Slot::ready),
-            Event::AssumedReady(worker) => roster.about(worker, out, Slot::assumed_ready),
-            Event::Left(worker) => roster.about(worker, out, Slot::left),
-            Event::Drained(worker) => roster.about(worker, out, Slot::drained),
-            Event::DrainFailed(worker) => roster.about(worker, out, Slot::drain_failed),
-            Event::Unfit(worker) => roster.about(worker, out, Slot::unfit),
-            Event::Exited(worker, exit) => roster.about(worker, out, |slot, turn| slot.exited(exit, turn)),
+            Event::Spawned(worker) => roster.hear(worker, Fact::Spawned, out),
+            Event::SpawnFailed(worker, fault) => roster.hear(worker, Fact::SpawnFailed(fault), out),
+            Event::Ready(worker) => roster.hear(worker, Fact::Ready, out),
+            Event::AssumedReady(worker) => roster.hear(worker, Fact::AssumedReady, out),
+            Event::Left(worker) => roster.hear(worker, Fact::Left, out),
+            Event::Drained(worker) => roster.hear(worker, Fact::Drained, out),
+            Event::DrainFailed(worker) => roster.hear(worker, Fact::DrainFailed, out),
+            Event::Unfit(worker) => roster.hear(worker, Fact::Unfit, out),
+            Event::Exited(worker, exit) => roster.hear(worker, Fact::Exited(exit), out),
+            Event::Failing(worker, ailment) => self.failing(worker, ailment, out),
+            Event::Recovered(worker) => self.health.recovered(worker, roster, out),
+            Event::Worn(worker, wear) => self.ask_renewal(worker, Why::Worn(wear)),
+            Event::Lost(generation) if roster.versions.lose(generation) => Heard::Taken,
+            Event::Lost(_) => Heard::Ignored,
             Event::Asked(ticket, Command::Scale(target)) => self.asked_to_scale(ticket, target, out),
+            Event::Asked(ticket, Command::Reload(plan)) => self.asked_to_reload(ticket, plan, out),
+            Event::Asked(ticket, Command::Restart(slot, plan)) => {
+                self.asked_to_restart(ticket, slot, plan, out)
+            }
             Event::Asked(ticket, Command::Stop(reason)) => self.asked_to_stop(ticket, reason, out),
             Event::Interrupted => self.interrupted(out),
         }
     }
 
     fn asked_to_scale(&mut self, ticket: Ticket, target: Target, out: &mut Actions) -> Heard {
-        let resolved = match self.state {
-            AppState::Starting | AppState::Running => self.resolve(target),
-            AppState::Stopping | AppState::Ended => Err(Refusal::Stopping),
-        };
-        match resolved {
+        match self.unhindered().and_then(|()| self.resolve(target)) {
             Ok(to) => {
                 self.scale.begin(ticket, out);
                 self.rescale(to, out);
@@ -164,24 +179,38 @@ impl App {
 
     /// What follows for the app from what has happened to its slots.
     fn conclude(&mut self, out: &mut Actions) {
+        self.replace_workers(out);
         let tally = self.roster.tally();
         self.proven |= tally.ready > 0;
-        match self.state {
-            AppState::Starting | AppState::Running => match self.reason_to_end() {
+        if self.is_open() {
+            match self.reason_to_end() {
                 Some(reason) => {
                     self.scale.settle(self.wanted, tally, out);
                     self.end(reason, Answer::Failed, out);
                 }
                 None => self.settle(out),
-            },
-            AppState::Stopping | AppState::Ended => {}
+            }
         }
+        let tried = self.reload.as_ref().map(Reload::tries);
+        self.roster.versions.forget(tried, out);
         if self.state == AppState::Stopping && self.roster.tally().alive == 0 {
             self.leave(out);
         }
     }
 
+    /// Whether it does more than end.
+    const fn is_open(&self) -> bool {
+        match self.state {
+            AppState::Starting | AppState::Running | AppState::Reloading => true,
+            AppState::Stopping | AppState::Ended => false,
+        }
+    }
+
+    /// What a reload tries may well be the remedy: nothing is given up while one is under way.
     fn reason_to_end(&self) -> Option<EndReason> {
+        if self.reload.is_some() {
+            return None;
+        }
         let tally = self.roster.tally();
         let over = tally.gave_up + tally.done == self.wanted;
         if tally.gave_up > 0 && (over || !self.proven) {
@@ -209,6 +238,7 @@ impl App {
         }
         // The app's news come before those of its workers, which are its consequences.
         out.notify(Notice::Ending { reason });
+        self.end_replacing(out);
         match word {
             Word::Nothing | Word::Noted => {}
             Word::Stop => self.roster.each(0, all, out, Slot::unwant),
@@ -231,19 +261,32 @@ impl App {
     /// When to call `handle_timeout`, and for what. `None`: not before something happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
-        self.roster.deadline()
+        if self.state == AppState::Ended {
+            return None;
+        }
+        let health = if self.reload.is_none() { self.health.deadline() } else { None };
+        let reload = self.reload.as_ref().and_then(Reload::deadline);
+        let all = self.roster.deadline().into_iter().chain(reload).chain(health);
+        all.min_by_key(|deadline| deadline.at)
     }
 
     /// A picture of the app.
     #[must_use]
-    pub const fn view(&self) -> AppView {
+    pub fn view(&self) -> AppView {
+        let reload = self.reload.as_ref().map(|reload| reload.view(self.remembered.is_some()));
         AppView {
-            state: self.state,
+            state: if reload.is_some() { AppState::Reloading } else { self.state },
             wanted: self.wanted,
             ready: self.roster.tally().ready,
             generation: self.roster.generation(),
+            reload,
             ignored_events: self.ignored_events,
         }
+    }
+
+    /// A picture of every worker, by slot: who holds it, who is to take its place, who had it.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView> + '_ {
+        self.roster.workers()
     }
 
     /// A picture of every slot that is wanted or not empty, by number.
@@ -265,6 +308,7 @@ impl App {
         self.roster.check(self.wanted, self.state == AppState::Ended)?;
         let tally = self.roster.tally();
         match self.state {
+            AppState::Reloading => Err("that an app reloads is seen, not remembered"),
             AppState::Starting | AppState::Running if self.reason_to_end().is_some() => {
                 Err("an app with nothing left to hope for ends")
             }

@@ -5,11 +5,19 @@
 
 use core::fmt;
 
+use crate::id::SlotId;
+use crate::plan::Plan;
+
 /// Something that somebody wishes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
     /// Change the number of wanted slots.
     Scale(Target),
+    /// Replace every worker by one of a new generation, whose number is told by
+    /// [`Action::Begin`](crate::Action::Begin). During a reload or restart it is remembered; the latest wins.
+    Reload(Plan),
+    /// As a reload, with the generation that is there: of one slot, or of all.
+    Restart(Option<SlotId>, Plan),
     /// End every worker, then the app. A reason below [`EndReason::Asked`] counts as `Asked`. At most 64
     /// callers may wait for the end by words that change nothing; one more is refused.
     Stop(EndReason),
@@ -51,6 +59,10 @@ pub enum Refusal {
     NoWorkers,
     /// More slots than an app can have: [`SLOTS_MAX`](crate::SLOTS_MAX).
     TooManyWorkers,
+    /// A reload or restart is under way, and its outcome decides what there is to scale or restart.
+    ReloadInProgress,
+    /// There is no such slot.
+    NoSuchSlot,
 }
 
 impl Refusal {
@@ -61,6 +73,8 @@ impl Refusal {
             Self::Stopping => "stopping",
             Self::NoWorkers => "no-workers",
             Self::TooManyWorkers => "too-many-workers",
+            Self::ReloadInProgress => "reload-in-progress",
+            Self::NoSuchSlot => "no-such-slot",
         }
     }
 }
@@ -70,6 +84,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::Stopping => f.write_str("the app is stopping"),
             Self::NoWorkers => f.write_str("an app needs at least one worker"),
+            Self::ReloadInProgress => f.write_str("a reload or restart is under way"),
+            Self::NoSuchSlot => f.write_str("there is no such slot"),
             Self::TooManyWorkers => write!(f, "an app has at most {} workers", crate::SLOTS_MAX),
         }
     }

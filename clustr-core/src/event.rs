@@ -4,7 +4,7 @@
 //! place is ignored and counted, never an error and never a panic.
 
 use crate::command::Command;
-use crate::id::{Ticket, WorkerId};
+use crate::id::{Generation, Ticket, WorkerId};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,6 +28,15 @@ pub enum Event {
     Unfit(WorkerId),
     /// The process has ended.
     Exited(WorkerId, Exit),
+    /// The worker is there and does not serve as it should: a replacement is started, then it is removed.
+    Failing(WorkerId, Ailment),
+    /// The worker serves again as it should: what `Failing` asked for is called off if it has not been done.
+    Recovered(WorkerId),
+    /// The worker has served long enough: it is replaced when its turn comes.
+    Worn(WorkerId, Wear),
+    /// What this generation was is no longer there, so that it cannot be started again (a file was replaced in
+    /// its place). It stays so. Its living workers are not concerned.
+    Lost(Generation),
     /// Somebody wishes something.
     Asked(Ticket, Command),
     /// A polite stop signal reached the primary: SIGTERM or SIGINT. Twice, at least half a second apart,
@@ -47,6 +56,69 @@ pub enum Exit {
         /// Whether a core file was written.
         core_dumped: bool,
     },
+}
+
+/// What a fact says of its worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fact {
+    Spawned,
+    SpawnFailed(SpawnFault),
+    Ready,
+    AssumedReady,
+    Left,
+    Drained,
+    DrainFailed,
+    Unfit,
+    Exited(Exit),
+}
+
+/// How it shows that a worker does not serve.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Ailment {
+    /// A liveness probe failed too often.
+    Probe,
+    /// It let its watchdog time pass: sd_notify(3).
+    Watchdog,
+    /// What waits for it stands still.
+    Stuck,
+}
+
+/// What makes a worker worth recycling.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Wear {
+    /// It holds more memory than it may.
+    MaxRss,
+    /// It is older than it may be.
+    MaxAge,
+    /// It was given more connections than it may have.
+    MaxRequests,
+    /// The time of day has come.
+    Schedule,
+}
+
+/// Why one worker is replaced.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Why {
+    /// It does not serve.
+    Failing(Ailment),
+    /// It has served long enough.
+    Worn(Wear),
+}
+
+impl Why {
+    /// The stable name in kebab-case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Failing(Ailment::Probe) => "probe",
+            Self::Failing(Ailment::Watchdog) => "watchdog",
+            Self::Failing(Ailment::Stuck) => "stuck",
+            Self::Worn(Wear::MaxRss) => "max-rss",
+            Self::Worn(Wear::MaxAge) => "max-age",
+            Self::Worn(Wear::MaxRequests) => "max-requests",
+            Self::Worn(Wear::Schedule) => "schedule",
+        }
+    }
 }
 
 /// Why a process could not be made.
@@ -72,8 +144,11 @@ impl Event {
             | Self::Drained(worker)
             | Self::DrainFailed(worker)
             | Self::Unfit(worker)
+            | Self::Failing(worker, _)
+            | Self::Recovered(worker)
+            | Self::Worn(worker, _)
             | Self::Exited(worker, _) => Some(worker),
-            Self::Asked(..) | Self::Interrupted => None,
+            Self::Lost(_) | Self::Asked(..) | Self::Interrupted => None,
         }
     }
 }

@@ -35,6 +35,8 @@ fn order(action: &Action) -> String {
         Action::Answer(_, answer) => format!("Answer:{}", name(&format!("{answer:?}"))),
         Action::Leave(verdict) => format!("Leave:{verdict:?}"),
         Action::Spawn(..)
+        | Action::Begin(..)
+        | Action::Forget(_)
         | Action::Admit(_)
         | Action::Withhold(_)
         | Action::Drain(_)

@@ -3,7 +3,8 @@
 //! # What it does
 //!
 //! [`App`] decides over the lives of N identical workers: who is started, who may serve, who has a successor
-//! and how long its slot rests before, who is asked to stop and in which words, when to give up. Facts go in
+//! and how long its slot rests before, who is asked to stop and in which words, when to give up, and how a new
+//! generation takes the place of an old one, or does not. Facts go in
 //! ([`Event`], past tense), orders come out ([`Action`], imperative, in the order in which they have to be
 //! carried out), and news for whoever watches are among them ([`Notice`]). The vocabulary is that of
 //! [Erlang/OTP's supervisor](https://www.erlang.org/doc/apps/stdlib/supervisor.html): restart modes and
@@ -71,6 +72,8 @@
 //! | `action` `notice` `view` | what is answered: orders, news, pictures |
 //! | `policy` | the rules; an invalid policy cannot be made |
 //! | `app` | the root machine: running, scaling, ending |
+//! | `plan` `reload` `versions` | batches; a new generation tried, confirmed or rolled back; generations by number |
+//! | `health` | who is replaced for failing, or for having served long enough |
 //! | `scale` `shutdown` | who waits for a new size; who waits for the end, and how strong the word was |
 //! | `roster` | all slots, counted and timed |
 //! | `slot` | one place and the succession of workers in it |
@@ -97,11 +100,14 @@ mod command;
 mod event;
 #[cfg(test)]
 mod golden;
+mod health;
 mod id;
 mod intensity;
 mod ladder;
 mod notice;
+mod plan;
 mod policy;
+mod reload;
 mod roster;
 mod scale;
 mod seed;
@@ -109,17 +115,21 @@ mod shutdown;
 mod slot;
 mod time;
 mod turn;
+mod versions;
 mod view;
 mod worker;
 
 pub use action::{Action, Actions, Answer, Verdict};
 pub use app::App;
 pub use command::{Command, EndReason, Refusal, Target};
-pub use event::{Event, Exit, SpawnFault};
+pub use event::{Ailment, Event, Exit, SpawnFault, Wear, Why};
 pub use id::{Generation, SlotId, Ticket, WorkerId};
-pub use notice::Notice;
+pub use notice::{Notice, Setback};
+pub use plan::{Old, Plan};
 pub use policy::{
-    Backoff, Intensity, Overdue, Policy, PolicyBuilder, PolicyError, RestartMode, SLOTS_MAX, StopOrder,
+    Backoff, ExitCodes, Intensity, Overdue, Policy, PolicyBuilder, PolicyError, RestartMode, SLOTS_MAX,
+    StopOrder,
 };
+pub use slot::SLOT_WORKERS_MAX;
 pub use time::Time;
-pub use view::{AppState, AppView, Deadline, Due, SlotState, SlotView};
+pub use view::{AppState, AppView, Deadline, Due, ReloadView, SlotState, SlotView, WorkerView};

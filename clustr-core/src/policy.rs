@@ -20,6 +20,9 @@ pub struct Policy {
     pub(crate) overdue: Overdue,
     pub(crate) stop_timeout: Duration,
     pub(crate) stop_order: StopOrder,
+    pub(crate) stop_exit_codes: ExitCodes,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) hang_timeout: Duration,
 }
 
 /// When a worker that ended has a successor: the words of Erlang/OTP's supervisor. They speak of exits: a
@@ -58,6 +61,10 @@ pub struct Backoff {
     /// Jitter in percent of the rest, 0…100.
     pub jitter_percent: u8,
 }
+
+/// A set of exit codes: those that end a slot as done, in every restart mode.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct ExitCodes([u64; 4]);
 
 /// What a worker is that never says it is ready.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -100,6 +107,8 @@ pub enum PolicyError {
     CapBelowFirst,
     /// Jitter is 0 to 100 percent.
     TooMuchJitter(u8),
+    /// Workers that are too old at once would be recycled without end.
+    NoAge,
 }
 
 impl Policy {
@@ -120,6 +129,9 @@ impl Policy {
             overdue: Overdue::CountsAsReady,
             stop_timeout: Duration::from_secs(10),
             stop_order: StopOrder::DrainFirst,
+            stop_exit_codes: ExitCodes::new(&[]),
+            max_age: None,
+            hang_timeout: Duration::from_secs(30),
         })
     }
 
@@ -139,6 +151,27 @@ impl Policy {
     #[must_use]
     pub const fn ready_timeout(&self) -> Duration {
         self.ready_timeout
+    }
+}
+
+impl ExitCodes {
+    /// The set of `codes`.
+    #[must_use]
+    pub const fn new(codes: &[u8]) -> Self {
+        let mut bits = [0; 4];
+        let mut place = 0;
+        while place < codes.len() {
+            let code = codes[place];
+            bits[(code / 64) as usize] |= 1 << (code % 64);
+            place += 1;
+        }
+        Self(bits)
+    }
+
+    /// Whether `code` is one of them. exit(3) keeps eight bits: nothing beyond 255 ever is.
+    #[must_use]
+    pub fn contains(self, code: i32) -> bool {
+        u8::try_from(code).is_ok_and(|code| self.0[usize::from(code / 64)] & (1 << (code % 64)) != 0)
     }
 }
 
@@ -192,6 +225,24 @@ impl PolicyBuilder {
         self
     }
 
+    /// Exit codes that end a slot as done, whatever the restart mode says. Default: none.
+    pub const fn stop_exit_codes(mut self, codes: ExitCodes) -> Self {
+        self.0.stop_exit_codes = codes;
+        self
+    }
+
+    /// How long a worker may have been ready until it is recycled, jittered by ±10 %. Default: for ever.
+    pub const fn max_age(mut self, span: Option<Duration>) -> Self {
+        self.0.max_age = span;
+        self
+    }
+
+    /// How long a failing worker may wait for its replacement, once that was asked for. Default: 30 s.
+    pub const fn hang_timeout(mut self, span: Duration) -> Self {
+        self.0.hang_timeout = span;
+        self
+    }
+
     /// The policy.
     ///
     /// # Errors
@@ -216,6 +267,9 @@ impl PolicyBuilder {
         if backoff.jitter_percent > 100 {
             return Err(PolicyError::TooMuchJitter(backoff.jitter_percent));
         }
+        if self.0.max_age.is_some_and(|age| age.is_zero()) {
+            return Err(PolicyError::NoAge);
+        }
         Ok(self.0)
     }
 }
@@ -230,6 +284,7 @@ impl fmt::Display for PolicyError {
             Self::NoPeriod => f.write_str("an intensity needs a period longer than zero"),
             Self::NoFactor => f.write_str("a backoff factor is at least 1"),
             Self::CapBelowFirst => f.write_str("the longest rest is shorter than the first"),
+            Self::NoAge => f.write_str("a largest age is longer than zero"),
             Self::TooMuchJitter(percent) => write!(f, "a jitter of {percent} % is more than 100 %"),
         }
     }

@@ -3,17 +3,19 @@
 //! Owns the slots, the running counts over them, and the order of their deadlines, so that no event ever
 //! looks at all of them. Never decides anything. Called by [`app`](crate::app).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::action::Actions;
+use crate::event::Fact;
 use crate::id::{Generation, SlotId, WorkerId};
 use crate::policy::Policy;
 use crate::seed::Seed;
-use crate::slot::Slot;
+use crate::slot::{SLOT_WORKERS_MAX, Slot};
 use crate::time::Time;
-use crate::turn::{Heard, Turn};
-use crate::view::{Deadline, SlotState, SlotView};
+use crate::turn::{Heard, Signal, Turn};
+use crate::versions::Versions;
+use crate::view::{Deadline, SlotState, SlotView, WorkerView};
 use crate::worker::Worker;
 
 /// The slots, by number.
@@ -24,8 +26,11 @@ pub(crate) struct Roster {
     /// One entry for each slot that waits for something.
     agenda: BTreeSet<(Time, SlotId)>,
     policy: Policy,
-    generation: Generation,
+    pub(crate) versions: Versions,
     seed: Seed,
+    spoken: bool,
+    /// What slots have told, oldest first: heeded before the turn ends.
+    signals: Vec<Signal>,
     /// The latest moment that anybody named. A clock that steps back stands still here.
     now: Time,
 }
@@ -33,7 +38,7 @@ pub(crate) struct Roster {
 /// Counts over all slots.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
-    /// Workers that can serve.
+    /// Slots in which a worker serves.
     pub(crate) ready: u32,
     /// Wanted slots that gave up.
     pub(crate) gave_up: u32,
@@ -53,8 +58,10 @@ impl Roster {
             tally: Tally::default(),
             agenda: BTreeSet::new(),
             policy,
-            generation: Generation(1),
+            versions: Versions::new(),
             seed: Seed::new(seed),
+            spoken: false,
+            signals: Vec::new(),
             now: Time::ZERO,
         }
     }
@@ -64,18 +71,28 @@ impl Roster {
         self.now = self.now.max(now);
     }
 
-    /// Does something with the worker that is in its slot now. A late word about a past one matches nobody.
-    pub(crate) fn about(
-        &mut self,
-        worker: WorkerId,
-        out: &mut Actions,
-        work: impl FnOnce(&mut Slot, &mut Turn<'_>) -> Heard,
-    ) -> Heard {
-        let current = self.slots.get(worker.slot.index()).and_then(Slot::worker).map(Worker::id);
-        if current != Some(worker) {
+    /// Tells a slot what is said of one of its workers. A late word about a past one matches nobody.
+    pub(crate) fn hear(&mut self, worker: WorkerId, fact: Fact, out: &mut Actions) -> Heard {
+        let here = |slot: &Slot| slot.workers().any(|known| known.id() == worker);
+        if !self.slots.get(worker.slot.index()).is_some_and(here) {
             return Heard::Ignored;
         }
-        self.step(worker.slot, out, work)
+        self.step(worker.slot, out, |slot, turn| slot.hear(worker, fact, turn))
+    }
+
+    /// Does something with one slot.
+    pub(crate) fn at<T>(
+        &mut self,
+        slot: SlotId,
+        out: &mut Actions,
+        work: impl FnOnce(&mut Slot, &mut Turn<'_>) -> T,
+    ) -> T {
+        self.step(slot, out, work)
+    }
+
+    /// Everything that slots have told since the last time.
+    pub(crate) fn take_signals(&mut self) -> Vec<Signal> {
+        core::mem::take(&mut self.signals)
     }
 
     /// Does what is due now: one step for each slot, so that no policy can keep this turn from ending.
@@ -138,12 +155,18 @@ impl Roster {
         out: &mut Actions,
         work: impl FnOnce(&mut Slot, &mut Turn<'_>) -> T,
     ) -> T {
-        let Self { slots, tally, agenda, policy, generation, seed, now } = self;
+        let Self { slots, tally, agenda, policy, versions, seed, spoken, signals, now } = self;
         let slot = &mut slots[id.index()];
-        let (counted, due) = (Tally::of(slot), slot.due_at());
-        let mut turn = Turn { now: *now, policy, generation: *generation, seed, out };
+        let (counted, due, held) = (Tally::of(slot), slot.due_at(), holds(slot));
+        let generation = versions.current();
+        let mut turn = Turn { now: *now, policy, generation, seed, spoken, signals, out };
         let heard = work(slot, &mut turn);
         tally.exchange(counted, Tally::of(slot));
+        let holding = holds(slot);
+        if held != holding {
+            holding.into_iter().flatten().for_each(|generation| versions.gained(generation));
+            held.into_iter().flatten().for_each(|generation| versions.dropped(generation));
+        }
         if due != slot.due_at() {
             if let Some((at, _)) = due {
                 agenda.remove(&(at, id));
@@ -164,12 +187,26 @@ impl Roster {
         self.tally
     }
 
+    /// One slot, to look at.
+    pub(crate) fn slot(&self, slot: SlotId) -> Option<&Slot> {
+        self.slots.get(slot.index())
+    }
+
+    pub(crate) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// `span`, longer or shorter by up to `percent` of itself.
+    pub(crate) fn jitter(&mut self, span: core::time::Duration, percent: u8) -> core::time::Duration {
+        self.seed.jitter(span, percent)
+    }
+
     pub(crate) const fn now(&self) -> Time {
         self.now
     }
 
     pub(crate) const fn generation(&self) -> Generation {
-        self.generation
+        self.versions.current()
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
@@ -180,8 +217,12 @@ impl Roster {
 
     pub(crate) fn view(&self, slot: SlotId) -> Option<SlotView> {
         let slot = self.slots.get(slot.index())?;
-        let shown = slot.is_wanted() || slot.worker().is_some();
+        let shown = slot.is_wanted() || slot.workers().next().is_some();
         shown.then(|| slot.view(&self.policy, self.now))
+    }
+
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerView> + '_ {
+        self.slots.iter().flat_map(Slot::views)
     }
 
     /// The slots `0..wanted` are wanted and no other is; counts and deadlines are what they would be if
@@ -189,6 +230,7 @@ impl Roster {
     pub(crate) fn check(&self, wanted: u32, closed: bool) -> Result<(), &'static str> {
         let mut tally = Tally::default();
         let mut agenda = BTreeSet::new();
+        let mut workers: BTreeMap<Generation, u32> = BTreeMap::new();
         for (number, slot) in (0..).zip(&self.slots) {
             slot.check()?;
             if slot.is_wanted() != (number < wanted) {
@@ -196,6 +238,15 @@ impl Roster {
             }
             tally.exchange(Tally::default(), Tally::of(slot));
             agenda.extend(slot.due_at().map(|(at, _)| (at, SlotId(number))));
+            for worker in slot.workers() {
+                *workers.entry(worker.generation()).or_default() += 1;
+            }
+        }
+        if !self.versions.counts().filter(|(_, count)| *count > 0).eq(workers) {
+            return Err("the workers of each generation are counted");
+        }
+        if !self.signals.is_empty() {
+            return Err("what a slot has told is heeded in the same turn");
         }
         if tally != self.tally {
             return Err("the running counts are those of the slots");
@@ -212,13 +263,15 @@ impl Tally {
     fn of(slot: &Slot) -> Self {
         let wanted = slot.is_wanted();
         let state = slot.state();
-        let worker = slot.worker();
+        let newcomer_serves = slot.newcomer().is_some_and(Worker::is_ready);
+        let empty = wanted && !newcomer_serves;
+        let alive = slot.workers().filter(|worker| !worker.is_hopeless()).count();
         Self {
-            ready: u32::from(state == SlotState::Ready),
-            gave_up: u32::from(wanted && state == SlotState::GaveUp),
-            done: u32::from(wanted && state == SlotState::Done),
-            leftover: u32::from(!wanted && worker.is_some()),
-            alive: u32::from(worker.is_some_and(|worker| !worker.is_hopeless())),
+            ready: u32::from(state == SlotState::Ready || newcomer_serves),
+            gave_up: u32::from(empty && state == SlotState::GaveUp),
+            done: u32::from(empty && state == SlotState::Done),
+            leftover: u32::from(!wanted && slot.workers().next().is_some()),
+            alive: u32::try_from(alive).unwrap_or(u32::MAX),
         }
     }
 
@@ -235,4 +288,13 @@ impl Tally {
     pub(crate) const fn settled(self) -> u32 {
         self.ready + self.gave_up + self.done
     }
+}
+
+/// From which generations a slot's workers were started.
+fn holds(slot: &Slot) -> [Option<Generation>; SLOT_WORKERS_MAX] {
+    let mut held = [None; SLOT_WORKERS_MAX];
+    for (place, worker) in held.iter_mut().zip(slot.workers()) {
+        *place = Some(worker.generation());
+    }
+    held
 }

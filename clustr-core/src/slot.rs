@@ -3,23 +3,28 @@
 //! Owns who follows whom, and when: `wanted` is what somebody wishes, `state` is what is there, and the two
 //! are never one field. Never looks at another slot. Called by [`roster`](crate::roster).
 
+mod beside;
 #[cfg(test)]
 mod table;
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::backoff::Rests;
-use crate::event::{Exit, SpawnFault};
+use crate::event::{Exit, Fact, SpawnFault};
 use crate::id::{Generation, SlotId, WorkerId};
 use crate::intensity::Window;
-use crate::notice::Notice;
+use crate::notice::{Notice, Setback};
 use crate::policy::{Policy, RestartMode};
 use crate::time::Time;
-use crate::turn::{Heard, Turn};
+use crate::turn::{Heard, Signal, Turn};
 use crate::view::{Due, SlotState, SlotView};
-use crate::worker::{Ending, Worker};
+use crate::worker::{Ending, Part, Worker};
 
-/// A place for one worker at a time.
+pub(crate) use beside::Newcomer;
+pub use beside::SLOT_WORKERS_MAX;
+
+/// A place that one worker holds at a time, and those beside it: who is to take the place, and who had it.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     id: SlotId,
@@ -32,6 +37,13 @@ pub(crate) struct Slot {
     last_exit: Option<Exit>,
     window: Window,
     rests: Rests,
+    newcomer: Option<Newcomer>,
+    /// Those that had the place, or should have had it, and are on their way out: oldest first.
+    leaving: Vec<Worker>,
+    /// Whether a newcomer serves here, so that who holds the place stands by.
+    parked: bool,
+    /// Whether who holds the place is of a generation that has not been confirmed.
+    on_trial: bool,
 }
 
 /// What is there.
@@ -57,6 +69,10 @@ impl Slot {
             last_exit: None,
             window: Window::default(),
             rests: Rests::default(),
+            newcomer: None,
+            leaving: Vec::new(),
+            parked: false,
+            on_trial: false,
         }
     }
 
@@ -85,25 +101,42 @@ impl Slot {
 
     /// Nobody wishes the place to be filled any more.
     pub(crate) fn unwant(&mut self, turn: &mut Turn<'_>) {
-        if let Some(worker) = self.vacate() {
-            worker.stop(turn);
-        }
+        self.vacate(Worker::stop, turn);
     }
 
     /// As [`unwant`](Self::unwant), and nobody waits.
     pub(crate) fn kill(&mut self, turn: &mut Turn<'_>) {
-        if let Some(worker) = self.vacate() {
-            worker.kill(turn);
-        }
+        self.vacate(Worker::kill, turn);
     }
 
     /// Takes the wish back. Who is still there then has to go.
-    fn vacate(&mut self) -> Option<&mut Worker> {
+    fn vacate(&mut self, end: fn(&mut Worker, &mut Turn<'_>), turn: &mut Turn<'_>) {
         self.wanted = false;
-        if self.worker().is_none() {
-            self.state = State::Vacant;
+        self.on_trial = false;
+        self.parked = false;
+        match self.worker_mut() {
+            Some(worker) => end(worker, turn),
+            None => self.state = State::Vacant,
         }
-        self.worker_mut()
+        self.leaving.extend(self.newcomer.take().and_then(Newcomer::into_worker));
+        for worker in &mut self.leaving {
+            end(worker, turn);
+        }
+    }
+
+    /// What is said of who holds the place.
+    fn holder_hears(&mut self, fact: Fact, turn: &mut Turn<'_>) -> Heard {
+        match fact {
+            Fact::Spawned => self.spawned(turn),
+            Fact::SpawnFailed(fault) => self.spawn_failed(fault, turn),
+            Fact::Ready => self.ready(turn),
+            Fact::AssumedReady => self.assumed_ready(turn),
+            Fact::Left => self.left(turn),
+            Fact::Drained => self.drained(turn),
+            Fact::DrainFailed => self.drain_failed(turn),
+            Fact::Unfit => self.unfit(turn),
+            Fact::Exited(exit) => self.exited(exit, turn),
+        }
     }
 
     pub(crate) fn spawned(&mut self, turn: &mut Turn<'_>) -> Heard {
@@ -157,15 +190,25 @@ impl Slot {
         let Some(worker) = self.worker() else {
             return Heard::Ignored;
         };
-        let ending = worker.end(Some(exit), turn);
+        let (id, ending) = (worker.id(), worker.end(Some(exit), turn));
         self.last_exit = Some(exit);
         self.state = State::Vacant;
+        self.expect_nobody();
         match ending {
             Ending::Unwanted => self.follow_unwanted(turn),
+            // Whoever tried its generation decides what follows here.
+            Ending::Run { .. } | Ending::FailedStart | Ending::Overdue | Ending::Unfit if self.on_trial => {
+                turn.raise(Signal::Failed(id, Setback::ExitedOnTrial(exit)));
+            }
             Ending::Run { .. } | Ending::FailedStart if !has_successor(turn.policy, exit) => {
                 self.finish(turn);
             }
             Ending::Overdue if turn.policy.restart == RestartMode::Temporary => self.finish(turn),
+            Ending::Run { .. } | Ending::FailedStart | Ending::Overdue | Ending::Unfit
+                if self.has_replacement() =>
+            {
+                self.replace(turn);
+            }
             Ending::Run { ready_for } => self.follow_run(ready_for, turn),
             // Unfit asks for another form of start, which is not another run: no restart mode forbids it.
             Ending::FailedStart | Ending::Overdue | Ending::Unfit => self.follow_failed_start(turn),
@@ -173,8 +216,8 @@ impl Slot {
         Heard::Taken
     }
 
-    /// The deadline of this slot has come.
-    pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
+    /// The deadline of who holds the place, or of its rest, has come.
+    fn holder_due(&mut self, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Occupied(worker) => worker.due(turn),
             State::Resting { .. } => self.start(turn),
@@ -234,14 +277,21 @@ impl Slot {
 
     fn finish(&mut self, turn: &mut Turn<'_>) {
         self.state = State::Done;
+        if self.has_replacement() {
+            self.dismiss(turn);
+        }
         turn.tell(Notice::Done { slot: self.id });
     }
 
     fn start(&mut self, turn: &mut Turn<'_>) {
-        self.incarnation += 1;
         self.generation = turn.generation;
-        let id = WorkerId { slot: self.id, incarnation: self.incarnation };
-        self.state = State::Occupied(Worker::start(id, turn));
+        let (id, part) = (self.next_id(), if self.parked { Part::Substitute } else { Part::Holder });
+        self.state = State::Occupied(Worker::start(id, turn.generation, part, turn));
+    }
+
+    const fn next_id(&mut self) -> WorkerId {
+        self.incarnation += 1;
+        WorkerId { slot: self.id, incarnation: self.incarnation }
     }
 
     pub(crate) const fn worker(&self) -> Option<&Worker> {
@@ -266,7 +316,7 @@ impl Slot {
     pub(crate) const fn is_hopeful(&self) -> bool {
         match &self.state {
             State::Vacant | State::Occupied(_) | State::Resting { .. } => true,
-            State::GaveUp | State::Done => false,
+            State::GaveUp | State::Done => self.newcomer.is_some(),
         }
     }
 
@@ -280,7 +330,7 @@ impl Slot {
         }
     }
 
-    pub(crate) fn due_at(&self) -> Option<(Time, Due)> {
+    fn holder_due_at(&self) -> Option<(Time, Due)> {
         let due = match &self.state {
             State::Occupied(worker) => worker.due_at(),
             State::Resting { until } => Some((*until, Due::Rest(self.id))),
@@ -310,16 +360,12 @@ impl Slot {
 
     /// What has to hold between two steps, whatever happened.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let worker_belongs_here = self
-            .worker()
-            .is_none_or(|worker| worker.id() == WorkerId { slot: self.id, incarnation: self.incarnation });
-        if !worker_belongs_here {
-            return Err("a slot holds its last incarnation, or nobody");
-        }
+        self.check_beside()?;
         let needs_a_wish = match self.state() {
             SlotState::Vacant | SlotState::Draining | SlotState::Stopping => false,
             SlotState::Starting
             | SlotState::Ready
+            | SlotState::Parked
             | SlotState::Resting
             | SlotState::GaveUp
             | SlotState::Done => true,
@@ -332,7 +378,10 @@ impl Slot {
 }
 
 /// The restart modes of Erlang/OTP's supervisor, for a worker that ended of its own accord.
-const fn has_successor(policy: &Policy, exit: Exit) -> bool {
+fn has_successor(policy: &Policy, exit: Exit) -> bool {
+    if matches!(exit, Exit::Code(code) if policy.stop_exit_codes.contains(code)) {
+        return false;
+    }
     match policy.restart {
         RestartMode::Permanent => true,
         RestartMode::Transient => !exit.is_clean(),

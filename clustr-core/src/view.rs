@@ -19,8 +19,41 @@ pub struct AppView {
     pub ready: u32,
     /// The version that new workers are started from.
     pub generation: Generation,
+    /// The reload or restart that is under way.
+    pub reload: Option<ReloadView>,
     /// Facts that were ignored because they were late or out of place.
     pub ignored_events: u64,
+}
+
+/// A reload or restart that is under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReloadView {
+    /// The generation that serves again if it fails.
+    pub from: Generation,
+    /// The generation that is tried: the same, if this is a restart.
+    pub to: Generation,
+    /// How many slots have a worker of it that is ready.
+    pub ready: u32,
+    /// How many slots will have one.
+    pub slots: u32,
+    /// Whether another reload was asked for meanwhile and is remembered.
+    pub remembered: bool,
+}
+
+/// One worker as it is now. A slot has up to [`SLOT_WORKERS_MAX`](crate::SLOT_WORKERS_MAX) of them while its
+/// worker is replaced.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WorkerView {
+    /// Who.
+    pub worker: WorkerId,
+    /// From which version it was started.
+    pub generation: Generation,
+    /// What it does: never one of the states of a slot without a worker.
+    pub state: SlotState,
+    /// When it was started.
+    pub started_at: Time,
+    /// Since when it can serve, or could.
+    pub ready_at: Option<Time>,
 }
 
 /// In which part of its life an app is.
@@ -30,6 +63,8 @@ pub enum AppState {
     Starting,
     /// It has been running since every wanted slot settled.
     Running,
+    /// Its workers are being replaced, by a reload or a restart.
+    Reloading,
     /// It is ending.
     Stopping,
     /// It has ended.
@@ -71,6 +106,8 @@ pub enum SlotState {
     Starting,
     /// A worker that can serve.
     Ready,
+    /// A worker that can serve and stands by, while a newer generation is tried in its place.
+    Parked,
     /// A worker that was asked to drain.
     Draining,
     /// A worker that was sent its stop signal, or is being killed.
@@ -101,6 +138,14 @@ pub enum Due {
     Escalation(SlotId),
     /// A rest has passed.
     Rest(SlotId),
+    /// A worker has reached its largest age.
+    Age(SlotId),
+    /// There has to be room for one more worker by then.
+    Room(SlotId),
+    /// A batch of a reload has settled.
+    Settle,
+    /// The next worker may be recycled, or one that is failing has waited long enough for its replacement.
+    Renewal,
 }
 
 impl Deadline {
@@ -119,6 +164,7 @@ impl SlotState {
             Self::Vacant => "vacant",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Parked => "parked",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Resting => "resting",
@@ -135,6 +181,7 @@ impl AppState {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Reloading => "reloading",
             Self::Stopping => "stopping",
             Self::Ended => "ended",
         }

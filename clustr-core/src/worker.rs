@@ -11,8 +11,11 @@ use crate::ladder::{Cause, Ladder};
 use crate::notice::Notice;
 use crate::policy::Overdue;
 use crate::time::Time;
-use crate::turn::{Heard, Turn};
-use crate::view::{Due, SlotState};
+use crate::turn::{Heard, Signal, Turn};
+use crate::view::{Due, SlotState, WorkerView};
+
+/// Workers of one age are not recycled at one moment.
+const AGE_JITTER_PERCENT: u8 = 10;
 
 /// A process, wished for or alive.
 #[derive(Clone, Debug)]
@@ -22,7 +25,26 @@ pub(crate) struct Worker {
     started_at: Time,
     spawned: bool,
     ready_at: Option<Time>,
+    /// When it is old enough to be recycled; asked for once.
+    aged_at: Option<Time>,
+    /// It stands by: nothing new reaches it, and it serves again as soon as somebody says so.
+    parked: bool,
+    /// Nothing new reaches it, by the last order.
+    withheld: bool,
+    /// Whether only its own word makes it ready: it takes the place of one whose like do speak.
+    must_speak: bool,
     phase: Phase,
+}
+
+/// As what a worker is started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    /// It holds its place.
+    Holder,
+    /// It holds its place while another serves there: it is parked as soon as it is ready.
+    Substitute,
+    /// It is to take the place of another: where workers do say that they are ready, so must it.
+    Newcomer,
 }
 
 /// In which part of its life a worker is.
@@ -53,14 +75,18 @@ pub(crate) enum Ending {
 
 impl Worker {
     /// Orders a process.
-    pub(crate) fn start(id: WorkerId, turn: &mut Turn<'_>) -> Self {
-        turn.order(Action::Spawn(id, turn.generation));
+    pub(crate) fn start(id: WorkerId, generation: Generation, part: Part, turn: &mut Turn<'_>) -> Self {
+        turn.order(Action::Spawn(id, generation));
         Self {
             id,
-            generation: turn.generation,
+            generation,
             started_at: turn.now,
             spawned: false,
             ready_at: None,
+            aged_at: None,
+            parked: part == Part::Substitute,
+            withheld: false,
+            must_speak: part == Part::Newcomer && *turn.spoken,
             phase: Phase::Starting { overdue_at: turn.now + turn.policy.ready_timeout },
         }
     }
@@ -76,9 +102,15 @@ impl Worker {
 
     pub(crate) fn ready(&mut self, turn: &mut Turn<'_>) -> Heard {
         match self.phase {
-            Phase::Starting { .. } => self.serve(false, turn),
+            Phase::Starting { .. } => {
+                *turn.spoken = true;
+                self.serve(false, turn);
+            }
             // Its own word, after the deadline had stood for it: there is nothing left to do.
-            Phase::Ready { assumed: true } => self.phase = Phase::Ready { assumed: false },
+            Phase::Ready { assumed: true } => {
+                *turn.spoken = true;
+                self.phase = Phase::Ready { assumed: false };
+            }
             Phase::Ready { assumed: false } => return Heard::Ignored,
             Phase::Leaving(_) => {}
         }
@@ -87,6 +119,7 @@ impl Worker {
 
     pub(crate) fn assumed_ready(&mut self, turn: &mut Turn<'_>) -> Heard {
         match self.phase {
+            Phase::Starting { .. } if self.must_speak => {}
             Phase::Starting { .. } => self.serve(true, turn),
             Phase::Ready { .. } | Phase::Leaving(_) => return Heard::Ignored,
         }
@@ -97,10 +130,13 @@ impl Worker {
     pub(crate) fn due(&mut self, turn: &mut Turn<'_>) {
         match &mut self.phase {
             Phase::Starting { .. } => match turn.policy.overdue {
-                Overdue::CountsAsReady => self.serve(true, turn),
-                Overdue::Fails => self.leave(Cause::Overdue, turn),
+                Overdue::CountsAsReady if !self.must_speak => self.serve(true, turn),
+                Overdue::CountsAsReady | Overdue::Fails => self.leave(Cause::Overdue, turn),
             },
-            Phase::Ready { .. } => {}
+            Phase::Ready { .. } => {
+                self.aged_at = None;
+                turn.raise(Signal::Aged(self.id));
+            }
             Phase::Leaving(ladder) => ladder.due(self.id, turn),
         }
     }
@@ -138,6 +174,24 @@ impl Worker {
         }
     }
 
+    /// Nothing new reaches it from now on, and it is kept.
+    pub(crate) fn park(&mut self, turn: &mut Turn<'_>) {
+        if !core::mem::replace(&mut self.parked, true) && self.is_ready() {
+            self.withheld = true;
+            turn.order(Action::Withhold(self.id));
+            turn.tell(Notice::Parked { worker: self.id });
+        }
+    }
+
+    /// It serves again.
+    pub(crate) fn readmit(&mut self, turn: &mut Turn<'_>) {
+        if core::mem::replace(&mut self.parked, false) && self.is_ready() {
+            self.withheld = false;
+            turn.order(Action::Admit(self.id));
+            turn.tell(Notice::Readmitted { worker: self.id });
+        }
+    }
+
     /// Its slot is not wanted any more.
     pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
         match &mut self.phase {
@@ -150,7 +204,7 @@ impl Worker {
     pub(crate) fn kill(&mut self, turn: &mut Turn<'_>) {
         match &mut self.phase {
             Phase::Starting { .. } | Phase::Ready { .. } => {
-                turn.order(Action::Withhold(self.id));
+                self.withhold(turn);
                 self.phase = Phase::Leaving(Ladder::at_once(self.id, turn));
             }
             Phase::Leaving(ladder) => {
@@ -163,7 +217,7 @@ impl Worker {
     /// The process is gone, or never was.
     pub(crate) fn end(&self, exit: Option<Exit>, turn: &mut Turn<'_>) -> Ending {
         match self.phase {
-            Phase::Ready { .. } => turn.order(Action::Withhold(self.id)),
+            Phase::Ready { .. } => self.withhold(turn),
             Phase::Starting { .. } | Phase::Leaving(_) => {}
         }
         if let Some(exit) = exit {
@@ -194,15 +248,25 @@ impl Worker {
     fn serve(&mut self, assumed: bool, turn: &mut Turn<'_>) {
         self.phase = Phase::Ready { assumed };
         self.ready_at = Some(turn.now);
-        turn.order(Action::Admit(self.id));
+        self.aged_at = turn.policy.max_age.map(|age| turn.now + turn.seed.jitter(age, AGE_JITTER_PERCENT));
+        if !self.parked {
+            turn.order(Action::Admit(self.id));
+        }
         let took = turn.now.since(self.started_at);
         turn.tell(Notice::Ready { worker: self.id, took, assumed });
     }
 
     /// Every stop order of a life is preceded by one `Withhold`: nothing new may reach who is on its way out.
     fn leave(&mut self, cause: Cause, turn: &mut Turn<'_>) {
-        turn.order(Action::Withhold(self.id));
+        self.withhold(turn);
         self.phase = Phase::Leaving(Ladder::begin(self.id, cause, turn));
+    }
+
+    /// One that stood by may be withheld already.
+    fn withhold(&self, turn: &mut Turn<'_>) {
+        if !self.withheld {
+            turn.order(Action::Withhold(self.id));
+        }
     }
 
     const fn cause(&self) -> Option<Cause> {
@@ -233,6 +297,22 @@ impl Worker {
         self.started_at
     }
 
+    pub(crate) const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub(crate) const fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
+    }
+
+    pub(crate) const fn was_ready(&self) -> bool {
+        self.ready_at.is_some()
+    }
+
+    pub(crate) const fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving(_))
+    }
+
     pub(crate) const fn was_spawned(&self) -> bool {
         self.spawned
     }
@@ -240,16 +320,27 @@ impl Worker {
     pub(crate) const fn state(&self) -> SlotState {
         match &self.phase {
             Phase::Starting { .. } => SlotState::Starting,
+            Phase::Ready { .. } if self.parked => SlotState::Parked,
             Phase::Ready { .. } => SlotState::Ready,
             Phase::Leaving(ladder) => ladder.state(),
         }
     }
 
-    pub(crate) const fn due_at(&self) -> Option<(Time, Due)> {
+    pub(crate) fn due_at(&self) -> Option<(Time, Due)> {
         match &self.phase {
             Phase::Starting { overdue_at } => Some((*overdue_at, Due::Readiness(self.id.slot))),
-            Phase::Ready { .. } => None,
+            Phase::Ready { .. } => self.aged_at.map(|at| (at, Due::Age(self.id.slot))),
             Phase::Leaving(ladder) => Some((ladder.next_at(), Due::Escalation(self.id.slot))),
+        }
+    }
+
+    pub(crate) fn view(&self) -> WorkerView {
+        WorkerView {
+            worker: self.id,
+            generation: self.generation,
+            state: self.state(),
+            started_at: self.started_at,
+            ready_at: self.ready_at,
         }
     }
 

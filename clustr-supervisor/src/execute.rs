@@ -26,6 +26,8 @@ impl Supervisor {
             Action::Drain(worker) => self.drain(worker),
             Action::Terminate(worker) => self.terminate(worker),
             Action::Kill(worker) => self.kill(worker),
+            // Until a reload can be asked for there is one generation, and nothing to keep or to forget.
+            Action::Begin(..) | Action::Forget(_) => {}
             Action::Notify(notice) => self.notify(notice),
             Action::Answer(ticket, answer) => {
                 if let Some(control) = &mut self.control {

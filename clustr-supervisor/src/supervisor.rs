@@ -265,6 +265,7 @@ fn is_hopeful(slot: SlotView) -> bool {
     match slot.state {
         SlotState::Starting
         | SlotState::Ready
+        | SlotState::Parked
         | SlotState::Draining
         | SlotState::Stopping
         | SlotState::Resting => slot.wanted,

@@ -67,7 +67,24 @@ pub(crate) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
         Notice::Running { ready } => Fact::Running { ready },
         Notice::Ending { reason } => Fact::Ending { reason: reason_name(reason).into() },
         Notice::Ended { verdict } => Fact::Ended { verdict: verdict_name(verdict).into() },
+        Notice::Parked { .. }
+        | Notice::Readmitted { .. }
+        | Notice::Reloading { .. }
+        | Notice::Remembered { .. }
+        | Notice::Settling { .. }
+        | Notice::Reloaded { .. }
+        | Notice::RolledBack { .. }
+        | Notice::ReloadCancelled { .. }
+        | Notice::Stranded { .. }
+        | Notice::Renewing { .. }
+        | Notice::Renewed { .. }
+        | Notice::NotRenewed { .. } => unnamed(notice),
     }
+}
+
+/// News of replacing workers, which nobody can ask for yet: told, and not yet in words of their own.
+fn unnamed(notice: Notice) -> Fact {
+    Fact::Warning { detail: format!("{notice:?}").to_lowercase(), hint: None }
 }
 
 fn exited(notice: Notice, known: &impl Knowledge) -> Fact {

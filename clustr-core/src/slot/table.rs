@@ -135,8 +135,15 @@ fn happen(before: &Scene, input: Input, policy: &Policy) -> (Scene, Cell) {
         scene.now = at;
     }
     let mut out = Actions::none();
-    let mut turn =
-        Turn { now: scene.now, policy, generation: Generation(1), seed: &mut Seed::new(0), out: &mut out };
+    let mut turn = Turn {
+        now: scene.now,
+        policy,
+        generation: Generation(1),
+        seed: &mut Seed::new(0),
+        spoken: &mut false,
+        signals: &mut Vec::new(),
+        out: &mut out,
+    };
     let heard = apply(&mut scene.slot, input, &mut turn);
     scene.slot.check().unwrap();
     let cell = if heard == Heard::Ignored {

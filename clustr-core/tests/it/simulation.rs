@@ -2,13 +2,14 @@
 //!
 //! `CLUSTR_SEED=7` plays one life again, `CLUSTR_SEEDS=10000` plays more of them.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use clustr_core::{
-    Answer, AppState, Backoff, Command, EndReason, Event, Exit, Overdue, RestartMode, SlotId, SlotState,
-    SpawnFault, StopOrder, Target, Time, Verdict, WorkerId,
+    Ailment, Answer, AppState, Backoff, Command, EndReason, Event, Exit, ExitCodes, Generation, Overdue,
+    Plan, RestartMode, SlotId, SlotState, SpawnFault, StopOrder, Target, Time, Verdict, Wear, WorkerId,
 };
 
 use crate::watch::Process;
@@ -27,6 +28,17 @@ fn whatever_happens_wanted_slots_end_settled_and_a_stop_ends() {
             eprintln!("seed {seed} failed in turn {turn}: CLUSTR_SEED={seed} plays it again");
             std::panic::resume_unwind(why);
         }
+    }
+}
+
+/// A simulation in which no reload ever succeeds, or none ever fails, would prove little.
+#[test]
+fn lives_hold_reloads_of_every_outcome() {
+    let lives: String = (0..256).map(|seed| live(seed, &mut 0)).collect();
+    for word in
+        ["Reloaded {", "RolledBack {", "Renewed {", "NotRenewed {", "Remembered {", "Stranded {", "Parked {"]
+    {
+        assert!(lives.matches(word).count() >= 5, "{word} is rare: {}", lives.matches(word).count());
     }
 }
 
@@ -70,11 +82,14 @@ fn rules(fate: &mut Fate) -> Rules {
     let first = millis([0, 100, 1_000][fate.below(3)]);
     let backoff = Backoff { first, factor: 2, cap: first * 16, jitter_percent: 20 };
     let stop_timeout = millis([0, 1, 10_000][fate.below(3)]);
+    let codes = ExitCodes::new([&[][..], &[1]][usize::from(fate.chance(10))]);
+    let max_age = [None, None, Some(millis(5_000))][fate.below(3)];
     let restarts = [0, 1, 5, 50, 1_000][fate.below(5)];
     Rules::new(slots)
         .intensity(restarts, Duration::from_secs(10))
         .overdue(overdue, Duration::from_secs(3))
         .with(|builder| builder.restart(mode).stop_order(order).backoff(backoff).stop_timeout(stop_timeout))
+        .with(|builder| builder.stop_exit_codes(codes).max_age(max_age).hang_timeout(millis(700)))
 }
 
 /// One turn in which anything may happen, likely or not.
@@ -94,8 +109,10 @@ fn misfortune(world: &mut World, fate: &mut Fate) {
         }
         // A clock that has stepped back stands still.
         73..75 => drop(world.tell_at(Event::Ready(NOBODY), Time::ZERO)),
-        75..85 => odd_fact(world, fate),
-        85..95 => {
+        75..80 => odd_fact(world, fate),
+        80..85 => good_luck(world, fate),
+        85..88 => replace_workers(world, fate),
+        88..95 => {
             let by = i32::try_from(fate.below(7)).unwrap() - 3;
             world.scale(Target::By(by));
         }
@@ -125,17 +142,49 @@ fn happen_to_a_process(world: &mut World, fate: &mut Fate) {
         (_, 60..68) => Event::Exited(worker, CLEAN),
         (_, 68..80) => Event::Exited(worker, FAILED),
         (_, 80..90) => Event::Exited(worker, SEGV),
-        (_, 90..95) => Event::Left(worker),
+        (_, 90..93) => Event::Left(worker),
+        (_, 93) => Event::Failing(worker, Ailment::Probe),
+        (_, 94) => Event::Recovered(worker),
+        (_, 95..98) => Event::Worn(worker, Wear::MaxRss),
         (_, _) => Event::Unfit(worker),
     };
     world.tell(event);
+}
+
+/// For a while everybody does as told: without it no reload would ever come far.
+fn good_luck(world: &mut World, fate: &mut Fate) {
+    for _ in 0..fate.below(20) {
+        if !world.watch.left && !obey(world) {
+            world.pass(millis(fate.up_to(1_000)));
+        }
+    }
+}
+
+/// Somebody asks for other workers, or can no longer have the old ones.
+fn replace_workers(world: &mut World, fate: &mut Fate) {
+    let slot = SlotId(u32::try_from(fate.below(8)).unwrap());
+    match fate.below(10) {
+        0..5 => drop(world.ask(Command::Reload(plan(fate)))),
+        5 => drop(world.ask(Command::Restart(None, plan(fate)))),
+        6..8 => drop(world.ask(Command::Restart(Some(slot), plan(fate)))),
+        _ => {
+            let current = world.app.view().generation.0;
+            drop(world.tell(Event::Lost(Generation(current + fate.up_to(4) / 4))));
+        }
+    }
+}
+
+fn plan(fate: &mut Fate) -> Plan {
+    let settle = millis([0, 300, 1_000][fate.below(3)]);
+    let batch = NonZeroU32::new(1 + u32::try_from(fate.below(3)).unwrap()).unwrap();
+    [Plan::all(settle), Plan::canary(batch, settle), Plan::rolling(batch, settle)][fate.below(3)]
 }
 
 /// A fact about somebody who is long gone, not yet there, or never was.
 fn odd_fact(world: &mut World, fate: &mut Fate) {
     let slot = SlotId(u32::try_from(fate.below(12)).unwrap());
     let worker = WorkerId { slot, incarnation: fate.up_to(40) };
-    if world.watch.processes.get(&slot).is_some_and(|process| process.id == worker) || world.watch.left {
+    if world.watch.processes.contains_key(&worker) || world.watch.left {
         return;
     }
     let events = [
@@ -146,6 +195,9 @@ fn odd_fact(world: &mut World, fate: &mut Fate) {
         Event::Drained(worker),
         Event::DrainFailed(worker),
         Event::Unfit(worker),
+        Event::Failing(worker, Ailment::Stuck),
+        Event::Recovered(worker),
+        Event::Worn(worker, Wear::Schedule),
         Event::Exited(worker, Exit::Code(3)),
     ];
     let ignored = world.app.view().ignored_events;
@@ -156,9 +208,12 @@ fn odd_fact(world: &mut World, fate: &mut Fate) {
 
 /// The host is well, programs start, and processes do as they are told: every wanted slot settles.
 fn calm(world: &mut World, turn: &mut u32) {
+    let open = world.watch.tickets_open();
     for _ in 0..2_000 {
         *turn += 1;
         if world.watch.left || is_settled(world) {
+            let open: Vec<_> = open.iter().filter(|ticket| world.answer(**ticket).is_none()).collect();
+            assert!(world.watch.left || open.is_empty(), "nobody waits in vain: {open:?}");
             return;
         }
         if !obey(world) {
@@ -170,14 +225,16 @@ fn calm(world: &mut World, turn: &mut u32) {
 }
 
 fn is_settled(world: &World) -> bool {
-    world.app.slots().all(|slot| match slot.state {
-        SlotState::Ready | SlotState::GaveUp | SlotState::Done => slot.wanted,
-        SlotState::Vacant
-        | SlotState::Starting
-        | SlotState::Draining
-        | SlotState::Stopping
-        | SlotState::Resting => false,
-    })
+    world.app.view().reload.is_none()
+        && world.app.slots().all(|slot| match slot.state {
+            SlotState::Ready | SlotState::GaveUp | SlotState::Done => slot.wanted,
+            SlotState::Vacant
+            | SlotState::Starting
+            | SlotState::Parked
+            | SlotState::Draining
+            | SlotState::Stopping
+            | SlotState::Resting => false,
+        })
 }
 
 fn die_politely(world: &mut World, turn: &mut u32) {
@@ -200,10 +257,10 @@ fn obey(world: &mut World) -> bool {
     let processes: Vec<Process> = world.watch.processes.values().copied().collect();
     for process in processes {
         let worker = process.id;
-        let view = world.app.slot(worker.slot).expect("who lives is shown");
+        let view = world.app.workers().find(|view| view.worker == worker).expect("who lives is shown");
         let event = if !process.spawned {
             Event::Spawned(worker)
-        } else if process.kill || process.terminate || process.drain {
+        } else if process.is_leaving() || view.state == SlotState::Draining {
             Event::Exited(worker, CLEAN)
         } else if view.state == SlotState::Starting {
             Event::Ready(worker)

@@ -133,7 +133,7 @@ impl World {
                 let accepted = orders.as_slice().contains(&Action::Answer(*ticket, Answer::Accepted));
                 match command {
                     Command::Scale(_) if accepted => self.watch.want(target_of(&orders, &self.app)),
-                    Command::Scale(_) | Command::Stop(_) => {}
+                    Command::Scale(_) | Command::Stop(_) | Command::Reload(_) | Command::Restart(..) => {}
                 }
             }
             Event::Spawned(_)
@@ -145,6 +145,10 @@ impl World {
             | Event::DrainFailed(_)
             | Event::Unfit(_)
             | Event::Exited(..)
+            | Event::Failing(..)
+            | Event::Recovered(_)
+            | Event::Worn(..)
+            | Event::Lost(_)
             | Event::Interrupted => {}
         }
     }
@@ -152,7 +156,7 @@ impl World {
     /// Keeps the observer's books on processes. The slot is returned if its worker ended in a way that counts.
     fn note(&mut self, event: &Event) -> Option<SlotId> {
         let worker = event.worker()?;
-        let process = self.watch.processes.get_mut(&worker.slot).filter(|process| process.id == worker)?;
+        let process = self.watch.processes.get_mut(&worker)?;
         let faulty = match event {
             Event::Spawned(_) => {
                 process.spawned = true;
@@ -169,11 +173,17 @@ impl World {
             | Event::Drained(_)
             | Event::DrainFailed(_)
             | Event::Unfit(_)
+            | Event::Failing(..)
+            | Event::Recovered(_)
+            | Event::Worn(..)
+            | Event::Lost(_)
             | Event::Asked(..)
             | Event::Interrupted => return None,
         };
-        let process = self.watch.ended(worker.slot);
-        (faulty && !process.unwanted).then_some(worker.slot)
+        let process = self.watch.ended(worker);
+        let held = self.app.slot(worker.slot).is_some_and(|slot| slot.worker == Some(worker));
+        let counts = held && self.app.view().reload.is_none();
+        (faulty && counts && !process.unwanted).then_some(worker.slot)
     }
 
     fn take(&mut self, orders: Actions, fault: Option<SlotId>) -> Vec<Action> {
@@ -287,6 +297,8 @@ impl World {
         self.log.iter().rev().find_map(|action| match action {
             Action::Answer(to, answer) if *to == ticket && *answer != Answer::Accepted => Some(*answer),
             Action::Answer(..)
+            | Action::Begin(..)
+            | Action::Forget(_)
             | Action::Spawn(..)
             | Action::Admit(_)
             | Action::Withhold(_)
@@ -314,6 +326,8 @@ fn target_of(orders: &Actions, app: &App) -> u32 {
     let scaled = orders.as_slice().iter().find_map(|action| match action {
         Action::Notify(Notice::Scaled { to, .. }) => Some(*to),
         Action::Notify(_)
+        | Action::Begin(..)
+        | Action::Forget(_)
         | Action::Spawn(..)
         | Action::Admit(_)
         | Action::Withhold(_)

@@ -252,6 +252,12 @@ pub(crate) fn reply_for(id: u64, answer: Answer) -> Reply {
         Answer::Superseded => {
             Reply::refused(id, "superseded", "a later command replaced it before it was done".into(), None)
         }
+        Answer::RolledBack => Reply::refused(
+            id,
+            "rolled-back",
+            "the new version failed, and the old one serves".into(),
+            Some("clustr status"),
+        ),
         Answer::Failed => Reply::refused(
             id,
             "failed",

@@ -8,7 +8,7 @@ use clustr_core::{
 use crate::world::{CLEAN, FAILED, KILLED, Rules, World, millis, secs};
 
 fn exit_all(world: &mut World) {
-    let slots: Vec<u32> = world.watch.processes.keys().map(|slot| slot.0).collect();
+    let slots: Vec<u32> = world.watch.processes.keys().map(|worker| worker.slot.0).collect();
     for slot in slots {
         world.exit(slot, CLEAN);
     }

@@ -1,0 +1,244 @@
+//! Workers that are replaced for their own sake: failing ones, and those that have served long enough.
+
+use std::time::Duration;
+
+use clustr_core::{
+    Action, Ailment, Answer, Command, Due, Event, ExitCodes, Notice, Overdue, Plan, RestartMode, Setback,
+    SlotId, SlotState, Verdict, Wear, Why, WorkerId,
+};
+
+use crate::world::{CLEAN, FAILED, KILLED, Rules, SEGV, World, millis, secs};
+
+fn failing(world: &mut World, slot: u32) -> WorkerId {
+    let worker = world.worker(slot);
+    world.tell(Event::Failing(worker, Ailment::Probe));
+    worker
+}
+
+fn worn(world: &mut World, slot: u32) -> WorkerId {
+    let worker = world.worker(slot);
+    world.tell(Event::Worn(worker, Wear::MaxRss));
+    worker
+}
+
+/// The newest worker of a slot.
+fn newest(world: &World, slot: u32) -> WorkerId {
+    world.app.workers().map(|view| view.worker).filter(|worker| worker.slot.0 == slot).max().unwrap()
+}
+
+fn come_up(world: &mut World, worker: WorkerId) {
+    world.tell(Event::Spawned(worker));
+    world.tell(Event::Ready(worker));
+}
+
+#[test]
+fn a_failing_worker_is_removed_when_its_replacement_is_ready_and_not_before() {
+    let mut world = Rules::new(2).running();
+    let old = failing(&mut world, 0);
+    let new = newest(&world, 0);
+    assert_ne!(old, new);
+    assert!(!world.watch.processes[&old].withheld);
+    come_up(&mut world, new);
+    assert_eq!(world.worker(0), new);
+    assert!(world.watch.processes[&old].drain);
+    assert!(world.told(Notice::Renewed { worker: old, by: new, ready: true }));
+    assert_eq!(world.view(0).recent_restarts, 0);
+}
+
+#[test]
+fn a_failing_worker_is_removed_at_the_hang_timeout_even_if_its_replacement_is_not_ready() {
+    let mut world = Rules::new(2).with(|builder| builder.hang_timeout(secs(5))).running();
+    let old = failing(&mut world, 0);
+    let new = newest(&world, 0);
+    world.tell(Event::Spawned(new));
+    world.pass(millis(4_999));
+    assert_eq!(world.worker(0), old);
+    world.pass(millis(1));
+    assert_eq!((world.worker(0), world.state(0)), (new, SlotState::Starting));
+    assert!(world.watch.processes[&old].drain);
+}
+
+#[test]
+fn a_failing_worker_whose_replacement_fails_is_removed_at_the_hang_timeout_and_its_slot_restarts() {
+    let mut world = Rules::new(2).with(|builder| builder.hang_timeout(secs(5))).running();
+    let old = failing(&mut world, 0);
+    let new = newest(&world, 0);
+    world.tell(Event::Spawned(new));
+    world.tell(Event::Exited(new, FAILED));
+    let why = Why::Failing(Ailment::Probe);
+    let setback = Setback::ExitedEarly(FAILED);
+    assert!(world.told(Notice::NotRenewed { worker: old, why, setback }));
+    assert_eq!(world.state(0), SlotState::Ready);
+    world.pass(secs(5));
+    assert_eq!(world.state(0), SlotState::Draining);
+    world.tell(Event::Exited(old, KILLED));
+    assert_eq!(world.worker(0).incarnation, 3);
+}
+
+#[test]
+fn a_failing_worker_that_dies_leaves_its_place_to_the_replacement() {
+    let mut world = Rules::new(2).running();
+    let old = failing(&mut world, 0);
+    let new = newest(&world, 0);
+    world.tell(Event::Exited(old, SEGV));
+    assert_eq!((world.worker(0), world.state(0)), (new, SlotState::Starting));
+    assert_eq!(world.app.workers().count(), 2, "nobody else is started");
+}
+
+#[test]
+fn not_even_if_all_fail_are_two_replaced_at_once() {
+    let mut world = Rules::new(8).running();
+    for slot in 0..8 {
+        failing(&mut world, slot);
+    }
+    for _ in 0..8 {
+        assert_eq!(world.app.workers().filter(|view| view.state == SlotState::Starting).count(), 1);
+        assert_eq!(world.app.view().ready, 8);
+        let new = world.app.workers().find(|view| view.state == SlotState::Starting).unwrap().worker;
+        come_up(&mut world, new);
+        world.pass(millis(400));
+        assert_eq!(
+            world.app.workers().filter(|view| view.state == SlotState::Starting).count(),
+            0,
+            "a pause"
+        );
+        world.pass(millis(1_200));
+    }
+    assert!((0..8).all(|slot| world.worker(slot).incarnation == 2));
+}
+
+#[test]
+fn one_that_fails_has_its_turn_before_those_that_are_worn() {
+    let mut world = Rules::new(4).running();
+    let _under_way = worn(&mut world, 0);
+    let _next = worn(&mut world, 1);
+    let _first = failing(&mut world, 3);
+    let new = newest(&world, 0);
+    come_up(&mut world, new);
+    world.pass(secs(2));
+    assert_eq!(newest(&world, 3).incarnation, 2);
+    assert_eq!(newest(&world, 1).incarnation, 1);
+}
+
+#[test]
+fn a_worker_that_recovers_keeps_its_place() {
+    let mut world = Rules::new(3).running();
+    let (first, second) = (failing(&mut world, 0), failing(&mut world, 1));
+    world.tell(Event::Recovered(first));
+    assert_eq!((world.worker(0), world.state(0)), (first, SlotState::Ready));
+    assert!(world.watch.processes[&newest(&world, 0)].is_leaving());
+    world.tell(Event::Recovered(second));
+    world.pass(secs(60));
+    assert_eq!(newest(&world, 1), second);
+}
+
+#[test]
+fn a_worn_worker_stays_until_a_replacement_will_do() {
+    let mut world = Rules::new(2).running();
+    let old = worn(&mut world, 0);
+    let new = newest(&world, 0);
+    world.tell(Event::Spawned(new));
+    world.tell(Event::Exited(new, FAILED));
+    assert_eq!((world.worker(0), world.state(0)), (old, SlotState::Ready));
+    world.pass(secs(46));
+    let again = newest(&world, 0);
+    assert_ne!(again, old, "it is tried again, later");
+    come_up(&mut world, again);
+    assert_eq!(world.worker(0), again);
+}
+
+#[test]
+fn workers_of_one_age_are_recycled_one_after_the_other_and_never_by_one_clock() {
+    let mut world = Rules::new(4).with(|builder| builder.max_age(Some(secs(100)))).asleep(7);
+    world.start();
+    for slot in 0..4 {
+        world.serve(slot);
+    }
+    let mut moments = Vec::new();
+    while moments.len() < 4 {
+        let deadline = world.app.deadline().unwrap();
+        assert!(matches!(deadline.why, Due::Age(_) | Due::Renewal | Due::Escalation(_)));
+        world.pass_to_deadline();
+        let starting = world.app.workers().find(|view| view.state == SlotState::Starting);
+        if let Some(new) = starting {
+            moments.push(world.now.since(clustr_core::Time::from_nanos(1_000_000_000_000)));
+            come_up(&mut world, new.worker);
+        }
+    }
+    assert!(moments.iter().all(|at| (secs(90)..=secs(130)).contains(at)), "{moments:?}");
+    assert!(moments.windows(2).all(|pair| pair[1] - pair[0] >= millis(500)), "{moments:?}");
+    assert!(world.log.contains(&Action::Notify(Notice::Renewed {
+        worker: WorkerId { slot: SlotId(0), incarnation: 1 },
+        by: WorkerId { slot: SlotId(0), incarnation: 2 },
+        ready: true,
+    })));
+}
+
+#[test]
+fn a_reload_calls_off_what_is_under_way_and_makes_it_unnecessary() {
+    let mut world = Rules::new(1).running();
+    let old = failing(&mut world, 0);
+    let called_off = newest(&world, 0);
+    let (ticket, _) = world.ask(Command::Reload(Plan::all(Duration::ZERO)));
+    assert!(world.watch.processes[&called_off].is_leaving());
+    let new = newest(&world, 0);
+    come_up(&mut world, new);
+    assert_eq!(world.answer(ticket), Some(Answer::Done));
+    for worker in [old, called_off] {
+        world.tell(Event::Exited(worker, CLEAN));
+    }
+    assert_eq!(world.pass(secs(600)), [], "the one that failed is gone");
+}
+
+#[test]
+fn what_a_failed_reload_called_off_is_asked_for_again() {
+    let mut world = Rules::new(1).overdue(Overdue::Fails, secs(5)).running();
+    let old = failing(&mut world, 0);
+    world.ask(Command::Reload(Plan::all(Duration::ZERO)));
+    let new = newest(&world, 0);
+    world.tell(Event::Spawned(new));
+    world.tell(Event::Exited(new, FAILED));
+    assert_eq!(world.worker(0), old);
+    let replacement = newest(&world, 0);
+    assert_ne!(replacement, new);
+    come_up(&mut world, replacement);
+    assert_eq!(world.worker(0), replacement);
+}
+
+#[test]
+fn a_scale_down_takes_the_replacement_along() {
+    let mut world = Rules::new(2).running();
+    failing(&mut world, 1);
+    let new = newest(&world, 1);
+    let (ticket, _) = world.scale(clustr_core::Target::To(1));
+    assert!(world.watch.processes[&new].is_leaving());
+    world.exit(1, CLEAN);
+    assert_eq!(world.answer(ticket), None);
+    world.tell(Event::Exited(new, CLEAN));
+    assert_eq!(world.answer(ticket), Some(Answer::Done));
+}
+
+#[test]
+fn an_exit_with_a_stop_code_ends_the_slot_in_every_restart_mode() {
+    for mode in [RestartMode::Permanent, RestartMode::Transient, RestartMode::Temporary] {
+        let codes = ExitCodes::new(&[0, 78]);
+        let mut world = Rules::new(2).with(|builder| builder.restart(mode).stop_exit_codes(codes)).running();
+        world.exit(0, clustr_core::Exit::Code(78));
+        assert_eq!(world.state(0), SlotState::Done);
+        world.exit(1, CLEAN);
+        assert_eq!(world.verdict(), Some(Verdict::Finished));
+    }
+}
+
+#[test]
+fn other_codes_and_signals_are_no_stop_codes() {
+    let mut world =
+        Rules::new(2).with(|builder| builder.stop_exit_codes(ExitCodes::new(&[78, 255]))).running();
+    for exit in [FAILED, SEGV, clustr_core::Exit::Code(-1), clustr_core::Exit::Code(256)] {
+        world.exit(0, exit);
+        assert_ne!(world.state(0), SlotState::Done, "{exit:?}");
+        world.pass(secs(5));
+        world.serve(0);
+        world.pass(secs(11));
+    }
+}
