@@ -115,8 +115,10 @@ impl Given {
     }
 }
 
-/// `LISTEN_PID=` and room for a pid. It always ends in a NUL byte, so a pointer to it is an entry of an environment.
+/// `LISTEN_PID=` and room for a pid. It is nothing but its bytes and always ends in a NUL byte, so a pointer to it is an
+/// entry of an environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[repr(transparent)]
 pub struct PidEntry([u8; ENTRY_BYTES]);
 
 impl PidEntry {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clustr_net::BindError;
+use clustr_net::activation::NameError;
 
 use crate::process::LookupError;
 
@@ -92,9 +93,9 @@ pub enum ListenError {
         /// Why not.
         source: clustr_net::AddrError,
     },
-    /// Not printable ASCII, or with a colon.
-    #[error("'{0}' cannot be the name of a listener")]
-    Name(String),
+    /// It has no name that `LISTEN_FDNAMES` could carry.
+    #[error(transparent)]
+    Name(NameError),
     /// Two have the same name.
     #[error("two listeners are named '{0}'")]
     SameName(String),

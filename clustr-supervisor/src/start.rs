@@ -65,9 +65,10 @@ impl Supervisor {
         let (listeners, listen_variables) = self.sharing.lent();
         let mut fds: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).chain(listeners).collect();
         let mut env = self.environment(id, generation);
+        let listens = !listen_variables.is_empty();
         env.extend(listen_variables);
         channels.place(self.next_unique_id, &mut fds, &mut env);
-        let outfit = Outfit { env, fds: &fds };
+        let outfit = Outfit { env, listens, fds: &fds };
         let process = self.courtesy.suspended(|| self.launcher.spawn(&outfit))?;
         self.watch(id, process, channels).map_err(SpawnError::Descriptors)
     }

@@ -13,6 +13,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use clustr_net::activation::PidEntry;
+
 /// The stack that a child uses until its exec: its deepest call is execve(2) itself.
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -31,6 +33,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) argv: &'a [CString],
     /// The whole environment, `NAME=value`.
     pub(crate) envp: &'a [&'a CStr],
+    /// One entry more: the child writes its own pid into it.
+    pub(crate) pid_entry: Option<&'a mut PidEntry>,
     /// Where to go before the exec.
     pub(crate) cwd: Option<&'a CStr>,
     /// What the child has as descriptor 0, 1, 2, …; nothing else stays open.
@@ -71,6 +75,8 @@ struct Stage {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
+    /// Null, or one of `envp`.
+    pid_entry: *mut PidEntry,
     cwd: *const c_char,
     fds: *const c_int,
     fds_len: c_int,
@@ -82,14 +88,17 @@ struct Stage {
 ///
 /// Every descriptor in `fds` must have a number of at least `fds.len()`, so that placing one never overwrites
 /// another that is still to be placed: [`crate::process::spawn`] sees to that.
-pub(crate) fn spawn(prepared: &Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault> {
-    let argv: Vec<*const c_char> = pointers(prepared.argv.iter().map(CString::as_c_str));
-    let envp: Vec<*const c_char> = pointers(prepared.envp.iter().copied());
+pub(crate) fn spawn(prepared: Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault> {
+    let pid_entry = prepared.pid_entry.map_or(ptr::null_mut(), ptr::from_mut);
+    let own: Option<*const c_char> = (!pid_entry.is_null()).then_some(pid_entry.cast_const().cast());
+    let argv: Vec<*const c_char> = pointers(prepared.argv.iter().map(|word| word.as_ptr()));
+    let envp: Vec<*const c_char> = pointers(prepared.envp.iter().map(|entry| entry.as_ptr()).chain(own));
     let fds: Vec<c_int> = prepared.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let mut stage = Stage {
         path: prepared.path.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
+        pid_entry,
         cwd: prepared.cwd.map_or(ptr::null(), CStr::as_ptr),
         fds: fds.as_ptr(),
         fds_len: c_int::try_from(fds.len()).unwrap_or(0),
@@ -104,8 +113,8 @@ pub(crate) fn spawn(prepared: &Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFaul
 }
 
 /// A null-terminated array of C strings.
-fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const c_char> {
-    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
+fn pointers(strings: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> {
+    strings.chain([ptr::null()]).collect()
 }
 
 /// Runs the child on a stack of its own; returns when it has called exec or ended.
@@ -181,9 +190,20 @@ fn become_program(stage: &Stage) -> Step {
         return Step::WorkingDirectory;
     }
     set_mask(&empty_mask());
+    write_pid(stage);
     // SAFETY: path, argv and envp are null-terminated and kept alive by the parent.
     unsafe { libc::execve(stage.path, stage.argv, stage.envp) };
     Step::Exec
+}
+
+/// `LISTEN_PID` names the process that the listeners are for, which nobody else can know before it exists.
+fn write_pid(stage: &Stage) {
+    // SAFETY: null, or an entry that the parent keeps alive and does not touch while it waits for us (CLONE_VFORK); the
+    // pointer in `envp` is made of this one.
+    if let Some(entry) = unsafe { stage.pid_entry.as_mut() } {
+        // SAFETY: getpid(2) takes nothing and cannot fail.
+        entry.write(unsafe { libc::getpid() }.unsigned_abs());
+    }
 }
 
 /// Ignored signals stay ignored across exec(2), so every disposition is put back. Asked of the kernel, because the C

@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use clustr_core::SpawnFault;
+use clustr_net::activation::PidEntry;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::Pid;
 
@@ -38,6 +39,8 @@ const OURS_ALONE: [&str; 11] = [
 pub(crate) struct Outfit<'a> {
     /// Variables of this worker.
     pub(crate) env: Vec<(&'static str, String)>,
+    /// Whether it has listeners that `LISTEN_FDS` counts: they are for it alone, and `LISTEN_PID` says so.
+    pub(crate) listens: bool,
     /// What it has as descriptor 0, 1, 2, …: exactly these.
     pub(crate) fds: &'a [BorrowedFd<'a>],
 }
@@ -147,15 +150,17 @@ impl Launcher {
         let spared = clear_of_targets(outfit.fds).map_err(SpawnError::Descriptors)?;
         let fds: Vec<BorrowedFd<'_>> =
             outfit.fds.iter().zip(&spared).map(|(fd, copy)| copy.as_ref().map_or(*fd, AsFd::as_fd)).collect();
+        let mut pid_entry = PidEntry::new();
         let prepared = Prepared {
             path: &path,
             argv: &self.argv,
             envp: &self.envp(&outfit.env, &own),
+            pid_entry: outfit.listens.then_some(&mut pid_entry),
             cwd: self.cwd_c.as_deref(),
             fds: &fds,
             nofile: self.nofile,
         };
-        let (pid, pidfd) = sys::spawn(&prepared).map_err(explain)?;
+        let (pid, pidfd) = sys::spawn(prepared).map_err(explain)?;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel gives positive pids");
         Ok(Process { pid, pidfd, reaped: false })
     }
@@ -230,7 +235,7 @@ mod tests {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), write.as_fd(), write.as_fd()];
-        let outfit = Outfit { env: vec![("OWN", "worker".into())], fds: &fds };
+        let outfit = Outfit { env: vec![("OWN", "worker".into())], listens: true, fds: &fds };
         let mut process = launcher(script, None).spawn(&outfit).unwrap();
         drop(write);
         let mut text = String::new();
@@ -249,6 +254,12 @@ mod tests {
     fn a_workers_own_variables_win_and_ours_are_gone() {
         let text = printed("echo $SHARED $OWN $KEPT [$LISTEN_FDS]");
         assert_eq!(text, "app worker 1 []\n");
+    }
+
+    #[test]
+    fn listeners_are_for_the_worker_and_not_for_what_it_starts() {
+        let text = printed("[ $LISTEN_PID = $$ ] && sh -c '[ $LISTEN_PID != $$ ]' && echo good");
+        assert_eq!(text, "good\n");
     }
 
     #[test]
@@ -274,7 +285,7 @@ mod tests {
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let program = Program { command: vec![script.into()], env: vec![], cwd: None };
         let launcher = Launcher::new(&program, std::iter::empty(), NOFILE).unwrap();
-        let error = launcher.spawn(&Outfit { env: vec![], fds: &[] }).unwrap_err();
+        let error = launcher.spawn(&Outfit { env: vec![], listens: false, fds: &[] }).unwrap_err();
         assert!(matches!(error, SpawnError::Exec(_)), "{error}");
         assert_eq!(error.fault(), SpawnFault::Program);
         assert!(error.hint().unwrap().contains("#!"));
@@ -285,7 +296,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let launcher = launcher("true", folder.path().to_str());
         drop(folder);
-        let error = launcher.spawn(&Outfit { env: vec![], fds: &[] }).unwrap_err();
+        let error = launcher.spawn(&Outfit { env: vec![], listens: false, fds: &[] }).unwrap_err();
         assert!(matches!(error, SpawnError::WorkingDirectory(_)), "{error}");
     }
 }

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use clustr_net::activation::check_name;
 use clustr_net::handoff::Family;
 use clustr_net::node::Table;
 use clustr_net::{Addr, Kind, Listener, Options};
@@ -52,20 +53,14 @@ pub(super) fn check(wanted: &[Listen], share: Share, delivery: Delivery) -> Resu
     if let Some((_, listen)) = wanted.iter().enumerate().find(|(place, listen)| twice((*place, listen))) {
         return Err(StartError::Listen(ListenError::SameName(listen.name.clone())));
     }
-    if let Some(listen) = wanted.iter().find(|listen| !is_name(&listen.name)) {
-        return Err(StartError::Listen(ListenError::Name(listen.name.clone())));
-    }
+    let named = wanted.iter().try_for_each(|listen| check_name(&listen.name));
+    named.map_err(|error| StartError::Listen(ListenError::Name(error)))?;
     match share {
         Share::Handoff if delivery.fds && !delivery.channel && !delivery.node => {
             Err(StartError::Listen(ListenError::HandoffByFds))
         }
         Share::Auto | Share::Shared | Share::Handoff => Ok(()),
     }
-}
-
-/// What sd_listen_fds_with_names(3) allows.
-fn is_name(name: &str) -> bool {
-    (1..=255).contains(&name.len()) && name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b':')
 }
 
 impl Given {
