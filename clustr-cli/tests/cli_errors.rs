@@ -136,7 +136,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "run --share per-worker -- node app.js",
         "run --delivery intercept -- node app.js",
         "run --share handoff --balance hash -- node app.js",
-        "run --ready notify -- node app.js",
         "run --ready http:/health -- node app.js",
         "run --ready tcp:3002 -- node app.js",
         "run --ready exec:true -- node app.js",

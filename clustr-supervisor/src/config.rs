@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clustr_core::Policy;
 pub use clustr_net::{Addr, Balance};
@@ -43,6 +44,8 @@ pub struct Config {
     pub inherited: Vec<(u32, OwnedFd)>,
     /// Which signals to this process the primary hears.
     pub signals: Signals,
+    /// Who supervises the primary itself; nobody by default.
+    pub above: Above,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,
 }
@@ -66,6 +69,7 @@ impl Config {
             colour: false,
             control: None,
             inherited: Vec::new(),
+            above: Above::default(),
             signals: Signals::All,
             subreaper: true,
         }
@@ -135,6 +139,27 @@ pub enum ReadyWhen {
     Listen,
     /// `process.send('ready')`, or `ready()` on clustr's channel; at the deadline the start has failed.
     Message,
+    /// `READY=1` on `NOTIFY_SOCKET`, sd_notify(3); at the deadline the start has failed.
+    Notify,
+}
+
+impl ReadyWhen {
+    /// Whether a worker's `READY=1` counts.
+    pub(crate) const fn believes_notices(self) -> bool {
+        match self {
+            Self::Auto | Self::Notify => true,
+            Self::Listen | Self::Message => false,
+        }
+    }
+}
+
+/// Who supervises the primary itself, as the environment of a service says: sd_notify(3), sd_watchdog_enabled(3).
+#[derive(Clone, Debug, Default)]
+pub struct Above {
+    /// `NOTIFY_SOCKET`: it is told when the app runs and when it ends.
+    pub notify_socket: Option<OsString>,
+    /// How often it wants to hear that the primary is alive.
+    pub watchdog: Option<Duration>,
 }
 
 /// What becomes of the workers' output.

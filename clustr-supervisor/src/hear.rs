@@ -33,6 +33,7 @@ impl Supervisor {
             Wake::Exit(worker) => self.hear_exit(worker),
             Wake::Channel(worker) => self.hear_channel(worker),
             Wake::Node(worker) => self.hear_node(worker),
+            Wake::Notified => self.hear_notices(),
             Wake::Timer => {}
             Wake::Signals => self.hear_signals(),
             Wake::Output(id) => self.logs.readable(id, &mut self.reactor, self.now),

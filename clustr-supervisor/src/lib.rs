@@ -95,6 +95,7 @@ mod execute;
 mod hear;
 mod logs;
 pub mod news;
+mod notify;
 mod process;
 mod reactor;
 mod readiness;

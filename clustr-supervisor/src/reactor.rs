@@ -32,6 +32,8 @@ pub(crate) enum Wake {
     Node(WorkerId),
     /// A deadline has come.
     Timer,
+    /// Workers have said something by sd_notify.
+    Notified,
     /// Signals have arrived.
     Signals,
     /// A worker's output can be read.

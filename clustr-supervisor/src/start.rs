@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Output, ReadyWhen};
 use crate::logs::{Origin, Stream};
+use crate::notify::Notices;
 use crate::process::{Outfit, Process, SpawnError};
 use crate::reactor::{Registration, Wake};
 use crate::supervisor::Supervisor;
@@ -67,6 +68,7 @@ impl Supervisor {
         let mut env = self.environment(id, generation);
         let listens = !listen_variables.is_empty();
         env.extend(listen_variables);
+        env.extend(self.notices.as_ref().map(Notices::variable));
         channels.place(self.next_unique_id, &mut fds, &mut env);
         let outfit = Outfit { env, listens, fds: &fds };
         let process = self.courtesy.suspended(|| self.launcher.spawn(&outfit))?;

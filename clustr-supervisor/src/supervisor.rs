@@ -23,6 +23,7 @@ use crate::control::{Control, OpenError};
 use crate::error::StartError;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
+use crate::notify::{Notices, Superior};
 use crate::process::{Courtesy, Launcher, Strangers};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
@@ -45,6 +46,9 @@ pub struct Supervisor {
     pub(crate) logs: Logs,
     pub(crate) sharing: Sharing,
     pub(crate) readiness: Readiness,
+    /// `None` where workers' notices would not be believed.
+    pub(crate) notices: Option<Notices>,
+    pub(crate) superior: Option<Superior>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
     pub(crate) spawn_error: (String, Option<String>),
@@ -73,6 +77,8 @@ impl Supervisor {
         if let Some(signals) = &signals {
             reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
         }
+        let hears = config.ready.believes_notices().then(|| Notices::open(&mut reactor)).transpose();
+        let notices = hears.map_err(StartError::system("make a socket for sd_notify"))?;
         let control = open_control(&config, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
         let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
@@ -84,6 +90,8 @@ impl Supervisor {
             app: App::new(config.policy, seed(now)),
             sharing,
             readiness: Readiness::default(),
+            notices,
+            superior: Superior::of(&config.above, now),
             name: config.name,
             program: config.program,
             output: config.output,
@@ -135,6 +143,9 @@ impl Supervisor {
         }
         self.logs.handle_timeout(&mut self.reactor, self.now);
         self.sharing.handle_timeout(&mut self.workers, &mut self.reactor, self.now);
+        if let Some(superior) = &mut self.superior {
+            superior.handle_timeout(self.now);
+        }
         while let Some(id) = self.readiness.due(self.now) {
             self.inbox.push_back(Event::AssumedReady(id));
         }
@@ -168,7 +179,9 @@ impl Supervisor {
         let core = self.app.deadline().map(|due| due.at);
         let control = self.control.as_ref().and_then(Control::deadline);
         let sharing = self.sharing.deadline(self.now);
-        [core, control, self.logs.deadline(), sharing, self.readiness.deadline()].into_iter().flatten().min()
+        let superior = self.superior.as_ref().and_then(Superior::deadline);
+        let dues = [core, control, self.logs.deadline(), sharing, self.readiness.deadline(), superior];
+        dues.into_iter().flatten().min()
     }
 
     /// Gives the core its facts, until there are none: carrying out an order may bring new ones.
@@ -210,6 +223,9 @@ impl Supervisor {
     pub(crate) fn tell(&mut self, fact: Fact) {
         let quiet = matches!(fact, Fact::Message { .. });
         self.tell_inside(&fact);
+        if let Some(superior) = &self.superior {
+            superior.tell(&fact);
+        }
         let news = News { at_unix_ms: clock::unix_ms(), app: self.name.clone(), fact };
         if !quiet {
             self.logs.news(&news);

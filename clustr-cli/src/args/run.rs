@@ -74,13 +74,17 @@ const RESTART: Choice<RestartMode> = Choice {
 };
 
 const READY: Choice<ReadyWhen> = Choice {
-    now: &[("auto", ReadyWhen::Auto), ("listen", ReadyWhen::Listen), ("message", ReadyWhen::Message)],
+    now: &[
+        ("auto", ReadyWhen::Auto),
+        ("listen", ReadyWhen::Listen),
+        ("message", ReadyWhen::Message),
+        ("notify", ReadyWhen::Notify),
+    ],
     also: &[],
     later: &[
-        ("notify", "--ready message, and process.send('ready') in the program"),
         ("http:", "--ready listen, or --ready message with process.send('ready') in the program"),
         ("tcp:", "--ready listen"),
-        ("exec:", "--ready message, and process.send('ready') in the program"),
+        ("exec:", "--ready notify, and systemd-notify --ready in the program"),
         ("delay:", "--ready auto with --ready-timeout"),
     ],
 };
@@ -152,8 +156,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
     pub(crate) backoff_max: Option<Duration>,
 
-    /// What stands for "ready": the first listen, process.send('ready'), or either [default: auto]
-    #[arg(long, value_name = "auto|listen|message", value_parser = READY, hide_possible_values = true,
+    /// What stands for "ready": the first listen, process.send('ready'), READY=1 by sd_notify, or any [default: auto]
+    #[arg(long, value_name = "auto|listen|message|notify", value_parser = READY, hide_possible_values = true,
         help_heading = "Ready and stop")]
     pub(crate) ready: Option<ReadyWhen>,
     /// How long a worker may take to be ready [default: 30s]

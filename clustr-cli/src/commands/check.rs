@@ -98,9 +98,10 @@ fn delivery_words(delivery: Delivery, listens: bool) -> String {
 
 const fn ready_word(ready: ReadyWhen) -> &'static str {
     match ready {
-        ReadyWhen::Auto => "auto (the first listen, or process.send('ready'))",
+        ReadyWhen::Auto => "auto (the first listen, or the program's own word)",
         ReadyWhen::Listen => "the first listen",
         ReadyWhen::Message => "process.send('ready')",
+        ReadyWhen::Notify => "READY=1 by sd_notify",
     }
 }
 

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
+use clustr_net::notify::{SOCKET_VARIABLE, watchdog};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, Config, Delivery, Program, ReadyWhen, Share, Signals};
+use clustr_supervisor::config::{Above, Balance, Config, Delivery, Program, ReadyWhen, Share, Signals};
 use clustr_supervisor::control::place;
 
 use crate::args::RunOptions;
@@ -67,6 +68,7 @@ pub(crate) fn make(
         news: options.log_format.unwrap_or_default(),
         colour: render::is_coloured(Stream::Output) && render::is_coloured(Stream::Error),
         control: Some(control),
+        above: above(),
         inherited,
         signals: Signals::All,
         subreaper: true,
@@ -187,7 +189,7 @@ fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
     let cap = options.backoff_max.unwrap_or(BACKOFF.cap.max(first));
     let overdue = match options.ready.unwrap_or_default() {
         ReadyWhen::Auto => Overdue::CountsAsReady,
-        ReadyWhen::Listen | ReadyWhen::Message => Overdue::Fails,
+        ReadyWhen::Listen | ReadyWhen::Message | ReadyWhen::Notify => Overdue::Fails,
     };
     let ready_timeout = options.ready_timeout.unwrap_or(standard.ready_timeout());
     let builder = Policy::builder(workers)
@@ -210,6 +212,15 @@ const BACKOFF: Backoff = Backoff {
     cap: std::time::Duration::from_secs(30),
     jitter_percent: 20,
 };
+
+/// What the environment of a service says: sd_notify(3), sd_watchdog_enabled(3).
+fn above() -> Above {
+    let (usec, pid) = (std::env::var_os("WATCHDOG_USEC"), std::env::var_os("WATCHDOG_PID"));
+    Above {
+        notify_socket: std::env::var_os(SOCKET_VARIABLE),
+        watchdog: watchdog(usec.as_deref(), pid.as_deref(), std::process::id()),
+    }
+}
 
 /// Files first, in their order; then what was named one by one, which is therefore what counts.
 fn variables(options: &RunOptions) -> Result<Vec<(OsString, OsString)>, Failure> {

@@ -13,7 +13,7 @@ use crate::fixture::{DEADLINE, Primary, WORKER};
 /// Descriptors that a worker has room for where it shall run out of them.
 const FEW: u64 = 16;
 
-fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) {
+pub(crate) fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) {
     move |config| {
         config.listen = vec![Listen { name: "web".into(), addr: "127.0.0.1:0".parse().unwrap() }];
         config.share = share;
@@ -28,7 +28,7 @@ pub(crate) fn serve(kind: &str) {
     if kind == "exhausted" {
         setrlimit(Resource::Nofile, Rlimit { current: Some(FEW), maximum: Some(FEW) }).unwrap();
     }
-    if kind != "silent" {
+    if kind == "channel" || kind == "exhausted" {
         worker.ready().unwrap();
         worker.send(format!("{{\"pid\":{}}}", std::process::id()).as_bytes()).unwrap();
     }
@@ -61,6 +61,10 @@ fn answer(mut connection: Connection) -> Option<Connection> {
                 std::thread::park();
             }
         }
+        b"say ready" => {
+            crate::notices::say_ready();
+            None
+        }
         b"keep" => {
             connection.write_all(b"kept").ok()?;
             Some(connection)
@@ -72,7 +76,7 @@ fn answer(mut connection: Connection) -> Option<Connection> {
     }
 }
 
-fn ask(address: SocketAddr, word: &str) -> String {
+pub(crate) fn ask(address: SocketAddr, word: &str) -> String {
     heard(opened(address, word))
 }
 

@@ -32,14 +32,19 @@ impl Primary {
 
     /// The same, with other wishes.
     pub(crate) fn start_with(workers: u32, change: impl FnOnce(&mut Config)) -> Self {
+        let primary = Self::begin_with(workers, change);
+        primary.wait_until_running();
+        primary
+    }
+
+    /// The same, and waits for nothing.
+    pub(crate) fn begin_with(workers: u32, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("app.sock");
         let mut config = config(workers, socket.clone());
         change(&mut config);
         let thread = std::thread::spawn(move || Supervisor::new(config)?.run());
-        let primary = Self { socket, thread: Some(thread), _folder: folder };
-        primary.wait_until_running();
-        primary
+        Self { socket, thread: Some(thread), _folder: folder }
     }
 
     /// A new connection to the control socket.
@@ -54,7 +59,7 @@ impl Primary {
         }
     }
 
-    fn wait_until_running(&self) {
+    pub(crate) fn wait_until_running(&self) {
         let mut client = self.connect();
         let started = Instant::now();
         loop {

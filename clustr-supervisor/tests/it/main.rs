@@ -7,4 +7,5 @@ mod cluster;
 mod deliveries;
 mod examples;
 mod fixture;
+mod notices;
 mod transcripts;

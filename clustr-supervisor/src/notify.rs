@@ -1,0 +1,130 @@
+//! sd_notify(3), both ways: what workers say, and what whoever supervises us is told.
+//!
+//! Owns the socket that `NOTIFY_SOCKET` names in workers, and the way to our own supervisor (systemd). Believes a message
+//! only of a process that belongs to a worker's group. Never decides: what it hears becomes events. Called by the loop of
+//! the supervisor.
+
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::time::Duration;
+
+use clustr_core::{Event, Time, WorkerId};
+use clustr_net::notify::{Heard, Inbox, Outbox, SOCKET_VARIABLE, Word};
+use rustix::process::{Pid, getpgid};
+
+use crate::config::Above;
+use crate::news::Fact;
+use crate::reactor::{Reactor, Wake};
+use crate::supervisor::Supervisor;
+
+/// Bound: how many datagrams are read in one turn.
+const TURN_MESSAGES_MAX: usize = 64;
+
+/// The socket that hears workers. Its name is in the abstract namespace: there is no file to be left behind.
+#[derive(Debug)]
+pub(crate) struct Notices(Inbox);
+
+impl Notices {
+    pub(crate) fn open(reactor: &mut Reactor) -> io::Result<Self> {
+        let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let inbox = Inbox::at_abstract(format!("clustr/{}/{random:016x}", std::process::id()).as_bytes())?;
+        reactor.register_readable(&inbox, Wake::Notified)?;
+        Ok(Self(inbox))
+    }
+
+    /// The variable that a worker finds.
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        (SOCKET_VARIABLE, self.0.value().to_string_lossy().into_owned())
+    }
+}
+
+/// Our own supervisor, which is told how we are.
+#[derive(Debug)]
+pub(crate) struct Superior {
+    outbox: Outbox,
+    /// How often it wants to hear that we are alive.
+    alive: Option<(Duration, Time)>,
+}
+
+impl Superior {
+    /// `None` where nobody supervises us, or where there is no way to whoever does.
+    pub(crate) fn of(above: &Above, now: Time) -> Option<Self> {
+        let outbox = Outbox::new(above.notify_socket.as_deref()?).ok()?;
+        // Twice as often as it is asked for: sd_watchdog_enabled(3).
+        Some(Self { outbox, alive: above.watchdog.map(|every| (every / 2, now)) })
+    }
+
+    /// Tells what is of interest to it. That nobody reads is no reason to stop.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not told upwards is of no interest there")]
+    pub(crate) fn tell(&self, fact: &Fact) {
+        let _ = match fact {
+            Fact::Running { ready } => self.outbox.ready(&format!("ready workers: {ready}")),
+            Fact::Scaled { to, .. } => self.outbox.status(&format!("wanted workers: {to}")),
+            Fact::Ending { .. } => self.outbox.stopping(),
+            _ => Ok(()),
+        };
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.alive.map(|(_, at)| at)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if let Some((every, at)) = &mut self.alive
+            && *at <= now
+        {
+            let _ = self.outbox.alive();
+            *at = now + *every;
+        }
+    }
+}
+
+impl Supervisor {
+    /// Workers, or what they have started, have said something.
+    pub(crate) fn hear_notices(&mut self) {
+        for _ in 0..TURN_MESSAGES_MAX {
+            let heard = self.notices.as_ref().map(|notices| notices.0.recv());
+            // A datagram that cannot be read is lost; the next one may be.
+            let Some(Ok(Some(heard))) = heard else { return };
+            if let Some(id) = self.speaker(&heard) {
+                self.understand_notice(id, &heard);
+            }
+        }
+        self.reactor.again(Wake::Notified);
+    }
+
+    /// The worker that is, or has started, the sender.
+    fn speaker(&self, heard: &Heard) -> Option<WorkerId> {
+        let sender = heard.sender.pid?;
+        let of =
+            |pid: u32| self.workers.iter().find(|(_, worker)| worker.process.id() == pid).map(|(id, _)| *id);
+        let group = || {
+            let group = getpgid(Pid::from_raw(i32::try_from(sender).ok()?)).ok()?;
+            u32::try_from(group.as_raw_nonzero().get()).ok()
+        };
+        of(sender).or_else(|| of(group()?))
+    }
+
+    fn understand_notice(&mut self, id: WorkerId, heard: &Heard) {
+        self.readiness.forget(id);
+        for word in &heard.message.words {
+            match word {
+                Word::Ready if self.ready.believes_notices() => self.inbox.push_back(Event::Ready(id)),
+                Word::Stopping => self.inbox.push_back(Event::Left(id)),
+                Word::Ready
+                | Word::Reloading
+                | Word::Since(_)
+                | Word::Status(_)
+                | Word::Errno(_)
+                | Word::MainPid(_)
+                | Word::Alive
+                | Word::WatchdogTrigger
+                | Word::WatchdogEvery(_)
+                | Word::ExtendTimeout(_)
+                | Word::FdStore
+                | Word::Barrier => {}
+                _ => {}
+            }
+        }
+    }
+}

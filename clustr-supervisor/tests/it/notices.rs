@@ -1,0 +1,66 @@
+//! sd_notify, both ways.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
+use clustr_net::notify::{Inbox, Outbox, SOCKET_VARIABLE, Word};
+use clustr_supervisor::config::{ReadyWhen, Share};
+
+use crate::deliveries::{ask, listening};
+use crate::fixture::{DEADLINE, Primary};
+
+/// What a worker of these tests does when it is asked to.
+pub(crate) fn say_ready() {
+    let socket = std::env::var_os(SOCKET_VARIABLE).unwrap();
+    Outbox::new(&socket).unwrap().ready("serving").unwrap();
+}
+
+/// The socket that a worker was told of, as procfs shows it.
+fn socket_of(pid: u64) -> Option<Outbox> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|byte| *byte == 0);
+    let value = entries.find_map(|entry| entry.strip_prefix(format!("{SOCKET_VARIABLE}=").as_bytes()))?;
+    Outbox::new(OsStr::from_bytes(value)).ok()
+}
+
+#[test]
+fn a_worker_is_ready_when_it_says_so_and_not_when_a_stranger_does() {
+    let primary = Primary::begin_with(1, |config| {
+        listening(Share::Shared, "notices")(config);
+        config.ready = ReadyWhen::Notify;
+    });
+    let pids = primary.pids();
+    socket_of(pids[0]).unwrap().ready("I am it, believe me").unwrap();
+    // Control comes after notices in a turn, so by the answer the stranger has been heard.
+    assert_eq!(primary.status()["apps"][0]["ready"], 0);
+    ask(primary.address(), "say ready");
+    primary.wait_until_running();
+}
+
+#[test]
+fn whoever_supervises_the_primary_is_told_how_it_is() {
+    let above = Inbox::at_abstract(format!("clustr-test-{}", std::process::id()).as_bytes()).unwrap();
+    let primary = Primary::start_with(1, |config| {
+        config.above.notify_socket = Some(above.value().to_owned());
+        config.above.watchdog = Some(std::time::Duration::from_millis(20));
+    });
+    let mut told = Vec::new();
+    hear(&above, &mut told, &Word::Ready);
+    hear(&above, &mut told, &Word::Alive);
+    drop(primary);
+    hear(&above, &mut told, &Word::Stopping);
+    assert!(told.contains(&Word::Status("ready workers: 1".into())), "{told:?}");
+}
+
+/// Reads until the word has come.
+fn hear(inbox: &Inbox, told: &mut Vec<Word>, awaited: &Word) {
+    let began = Instant::now();
+    while !told.contains(awaited) {
+        assert!(began.elapsed() < DEADLINE, "{awaited:?} has not come: {told:?}");
+        match inbox.recv().unwrap() {
+            Some(heard) => told.extend(heard.message.words),
+            None => std::thread::yield_now(),
+        }
+    }
+}
