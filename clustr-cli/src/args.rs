@@ -18,7 +18,7 @@ use clap_complete::Shell;
 
 use crate::failure::Failure;
 pub(crate) use run::RunOptions;
-use values::{ScaleTarget, Workers};
+use values::{ScaleTarget, Variable, Workers};
 
 /// Run any network server as a cluster of worker processes that share its ports.
 #[derive(Debug, Parser)]
@@ -54,6 +54,12 @@ pub(crate) enum Command {
     /// Change the number of workers, and wait until it is so
     #[command(after_help = examples::SCALE)]
     Scale(ScaleArgs),
+    /// Replace all workers by a new generation, and wait until it serves, or the old one again
+    #[command(override_usage = "clustr reload [OPTIONS] [-- COMMAND [ARG]...]", after_help = examples::RELOAD)]
+    Reload(ReloadArgs),
+    /// Replace workers by new ones of the same generation, and wait until they serve
+    #[command(after_help = examples::RESTART)]
+    Restart(RestartArgs),
     /// Stop the app, and wait until nothing runs any more
     #[command(after_help = examples::STOP)]
     Stop(StopArgs),
@@ -138,6 +144,51 @@ pub(crate) struct ScaleArgs {
     #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, value_parser = values::scale_target)]
     pub(crate) target: ScaleTarget,
     /// Wait at most so long (exit code 124)
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReloadArgs {
+    /// Replace so many workers at a time, stopping the old ones as it goes [default: 1]
+    #[arg(long, value_name = "BATCH", num_args = 0..=1, default_missing_value = "1",
+        value_parser = values::slots, conflicts_with = "canary")]
+    pub(crate) rolling: Option<u32>,
+    /// Try so many workers first, then the rest
+    #[arg(long, value_name = "K", value_parser = values::slots)]
+    pub(crate) canary: Option<u32>,
+    /// Watch each batch for so long once it is ready [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    pub(crate) settle: Option<Duration>,
+    /// A variable to add or to change; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) env: Vec<Variable>,
+    /// Return when the reload was accepted
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) no_wait: bool,
+    /// Wait for the outcome: so it is anyway
+    #[arg(long, hide = true, conflicts_with = "no_wait")]
+    pub(crate) wait: bool,
+    /// Wait at most so long (exit code 124); the reload goes on
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Another program, and its arguments
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RestartArgs {
+    /// The worker of this slot only
+    pub(crate) slot: Option<u32>,
+    /// Return when the restart was accepted
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) no_wait: bool,
+    /// Wait at most so long (exit code 124); the restart goes on
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]

@@ -110,6 +110,14 @@ impl Client {
         Ok(())
     }
 
+    /// Asks, and waits no longer than until it is accepted.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn set_off(&mut self, ask: Ask) -> Result<(), ClientError> {
+        self.request(ask).map(drop)
+    }
+
     /// Asks for every piece of news from now on; they come out of [`Client::line`].
     ///
     /// # Errors

@@ -7,6 +7,8 @@ mod completions;
 mod events;
 mod list;
 mod plan;
+mod reload;
+mod restart;
 mod run;
 mod scale;
 mod status;
@@ -28,6 +30,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Scale(args) => scale::run(&args),
+        Command::Reload(args) => reload::run(args),
+        Command::Restart(args) => restart::run(&args),
         Command::Stop(args) => stop::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(args),

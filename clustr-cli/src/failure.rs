@@ -227,7 +227,11 @@ fn client(error: &ClientError) -> Report {
             Report::new(exit_code::TIMED_OUT, what).hint(Some("clustr status"))
         }
         ClientError::Refused { refusal, detail, hint } => {
-            let code = if BUSY.contains(&refusal.as_str()) { exit_code::BUSY } else { exit_code::FAILED };
+            let code = match refusal.as_str() {
+                "rolled-back" => exit_code::ROLLED_BACK,
+                busy if BUSY.contains(&busy) => exit_code::BUSY,
+                _ => exit_code::FAILED,
+            };
             Report::new(code, format!("refused: {refusal}")).detail(detail.as_deref()).hint(hint.as_deref())
         }
     }

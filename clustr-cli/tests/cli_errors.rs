@@ -152,8 +152,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "check clustr.toml",
         "check",
         "logs -f",
-        "reload --rolling 2 -- node app.js",
-        "restart 3",
         "signal USR1",
         "send hello",
         "doctor",

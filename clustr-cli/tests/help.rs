@@ -34,9 +34,20 @@ fn the_first_help_is_golden() {
 
 #[test]
 fn each_commands_help_is_golden() {
-    for command in
-        ["run", "status", "events", "scale", "stop", "list", "check", "demo", "completions", "version"]
-    {
+    for command in [
+        "run",
+        "status",
+        "events",
+        "scale",
+        "reload",
+        "restart",
+        "stop",
+        "list",
+        "check",
+        "demo",
+        "completions",
+        "version",
+    ] {
         golden!(format!("help_{command}"), help(&[command, "--help"]));
     }
     golden!("help_run_short", help(&["run", "-h"]));

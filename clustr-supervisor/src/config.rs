@@ -3,6 +3,7 @@
 //! Owns the shape of a primary's wishes. Never reads files, arguments or the environment: callers do.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct Config {
     pub signals: Signals,
     /// Who supervises the primary itself; nobody by default.
     pub above: Above,
+    /// How the program's variables are read anew at each reload; `None`: they stay what they are.
+    pub fresh_env: Option<FreshEnv>,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,
 }
@@ -71,6 +74,7 @@ impl Config {
             inherited: Vec::new(),
             above: Above::default(),
             signals: Signals::All,
+            fresh_env: None,
             subreaper: true,
         }
     }
@@ -85,6 +89,28 @@ pub struct Program {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory, if not the primary's.
     pub cwd: Option<PathBuf>,
+}
+
+/// Reads a program's variables anew, where they come from files: at each reload. Called in the loop: to be quick.
+pub struct FreshEnv(ReadEnv);
+
+type ReadEnv = Box<dyn Fn() -> Result<Vec<(OsString, OsString)>, String> + Send>;
+
+impl FreshEnv {
+    /// What reads them, in the place of [`Program::env`]; or says in words why it cannot.
+    pub fn new(read: impl Fn() -> Result<Vec<(OsString, OsString)>, String> + Send + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    pub(crate) fn read(&self) -> Result<Vec<(OsString, OsString)>, String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for FreshEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FreshEnv")
+    }
 }
 
 /// A listener that the primary binds.

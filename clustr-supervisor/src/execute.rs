@@ -2,9 +2,10 @@
 //!
 //! Owns the meaning of every [`Action`]; what it takes to start a worker is `start`'s. Never decides; what fails becomes an event in the inbox.
 
-use clustr_core::{Action, Actions, Event, Notice, SlotId, WorkerId};
+use clustr_core::{Action, Actions, Answer, Event, Generation, Notice, SlotId, Ticket, WorkerId};
 
 use crate::advice::{Advice, LastWords, advise};
+use crate::control::Setback;
 use crate::news::Fact;
 use crate::supervisor::Supervisor;
 use crate::tell::{self, Knowledge};
@@ -26,23 +27,19 @@ impl Supervisor {
             Action::Drain(worker) => self.drain(worker),
             Action::Terminate(worker) => self.terminate(worker),
             Action::Kill(worker) => self.kill(worker),
-            // Until a reload can be asked for there is one generation, and nothing to keep or to forget.
-            Action::Begin(..) | Action::Forget(_) => {}
+            Action::Begin(ticket, generation) => self.begin(ticket, generation),
+            Action::Forget(generation) => self.generations.forget(generation),
             Action::Notify(notice) => self.notify(notice),
-            Action::Answer(ticket, answer) => {
-                if let Some(control) = &mut self.control {
-                    control.answer(ticket, answer);
-                }
-                if let Some(desk) = &mut self.desk {
-                    desk.answer(ticket, answer);
-                }
-            }
+            Action::Answer(ticket, answer) => self.pass_on(ticket, answer),
             Action::Leave(verdict) => self.verdict = Some(verdict),
         }
     }
 
     fn notify(&mut self, notice: Notice) {
         let fact = tell::fact(notice, self);
+        if matches!(fact, Fact::RolledBack { .. }) {
+            self.setback = Setback::of(&fact);
+        }
         self.tell(fact);
         if let Notice::GaveUp { slot, .. } = notice {
             self.advise(slot);
@@ -52,11 +49,43 @@ impl Supervisor {
         }
     }
 
+    /// From now on this number is what the ticket's reload carries. The core has to know what it can go back to.
+    fn begin(&mut self, ticket: Ticket, generation: Generation) {
+        let from = self.app.view().generation;
+        if let Some(replaced) = self.generations.begin(ticket, generation, from) {
+            let detail = format!(
+                "generation {} cannot be started again, {} has changed since it began",
+                from.0,
+                replaced.display()
+            );
+            self.tell(Fact::Warning { detail, hint: None });
+            self.inbox.push_back(Event::Lost(from));
+        }
+    }
+
+    /// Tells whoever asked, wherever that is, what it came to.
+    fn pass_on(&mut self, ticket: Ticket, answer: Answer) {
+        let (setback, is_final) = match answer {
+            Answer::RolledBack | Answer::Failed => (self.setback.take(), true),
+            Answer::Done | Answer::Refused(_) | Answer::Superseded => (None, true),
+            Answer::Accepted => (None, false),
+        };
+        if is_final {
+            self.generations.drop_wish(ticket);
+        }
+        if let Some(control) = &mut self.control {
+            control.answer(ticket, answer, setback.as_ref());
+        }
+        if let Some(desk) = &mut self.desk {
+            desk.answer(ticket, answer, setback.as_ref());
+        }
+    }
+
     /// A slot gave up: says what a person can do, where that is known.
     fn advise(&mut self, slot: SlotId) {
         let spoke = |(_, worker): (&WorkerId, &Worker)| worker.node.spoke;
         let last = LastWords {
-            lines: &self.logs.tail(slot.0),
+            lines: &self.logs.last_tail(slot.0),
             spoke: self.workers.iter().rfind(|(id, _)| id.slot == slot).is_some_and(spoke),
             wanted: self.app.view().wanted,
         };
@@ -96,8 +125,12 @@ impl Knowledge for Supervisor {
         self.workers.get(&worker).map_or(0, |worker| worker.process.id())
     }
 
-    fn last_output(&self, slot: u32) -> Vec<String> {
-        self.logs.tail(slot)
+    fn last_output(&self, worker: WorkerId) -> Vec<String> {
+        self.logs.tail(worker.slot.0, worker.incarnation)
+    }
+
+    fn last_output_of_slot(&self, slot: u32) -> Vec<String> {
+        self.logs.last_tail(slot)
     }
 
     fn spawn_error(&self) -> (String, Option<String>) {

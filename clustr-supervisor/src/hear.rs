@@ -3,11 +3,12 @@
 //! Owns the meaning of every [`Wake`]. Never decides: facts go into the inbox, news to whoever watches. Called by the
 //! turn of the loop in `supervisor`.
 
-use clustr_core::{Command, EndReason, Event, Exit, Target, Ticket, WorkerId};
+use clustr_core::{Command, EndReason, Event, Exit, Plan, Target, Ticket, WorkerId};
 use nix::sys::signal::Signal;
 
 use crate::news::Fact;
 use crate::reactor::{Reactor, Wake};
+use crate::requests::SETTLE;
 use crate::sharing::{Heard, Moment, Sharing};
 use crate::signals::{Signals, Word};
 use crate::supervisor::Supervisor;
@@ -103,6 +104,7 @@ impl Supervisor {
             match word {
                 Word::Stop | Word::HungUp => self.inbox.push_back(Event::Interrupted),
                 Word::StopAtOnce => self.wish(Command::Stop(EndReason::AtOnce)),
+                Word::Reload => self.wish(Command::Reload(Plan::all(SETTLE))),
                 Word::ScaleBy(by) => self.wish(Command::Scale(Target::By(by))),
                 Word::Child => self.reap_strangers(),
                 Word::NotYet(signal) => self.tell(not_yet(signal)),
@@ -129,13 +131,7 @@ impl Supervisor {
 }
 
 fn not_yet(signal: Signal) -> Fact {
-    let purpose = if signal == Signal::SIGHUP {
-        "reload"
-    } else if signal == Signal::SIGUSR1 {
-        "reopening logs"
-    } else {
-        "upgrade"
-    };
+    let purpose = if signal == Signal::SIGUSR1 { "reopening logs" } else { "upgrade" };
     Fact::Warning {
         detail: format!("{signal}: {purpose} is not in this version, nothing was done"),
         hint: None,

@@ -92,6 +92,7 @@ pub mod config;
 pub mod control;
 mod error;
 mod execute;
+mod generations;
 mod hear;
 mod logs;
 pub mod news;
@@ -128,5 +129,5 @@ pub use supervisor::Supervisor;
 /// # Errors
 /// [`StartError::Command`].
 pub fn find_program(program: &config::Program) -> Result<std::path::PathBuf, StartError> {
-    supervisor::find_program(program)
+    generations::find_program(program)
 }

@@ -3,6 +3,8 @@
 //! Owns the shape (the twin of [`clustr_core::Notice`] that may be serialised) and its one-line text for people.
 //! Never decides anything. Made by `supervisor`, read by the log, by subscribers and by the command line.
 
+mod replacing;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -76,6 +78,48 @@ pub enum Fact {
     Done { slot: u32 },
     /// The number of wanted workers changed.
     Scaled { from: u32, to: u32 },
+    /// A reload has begun: generation `to` is to serve instead of `from`. Where both are the same it is a restart.
+    Reloading { from: u64, to: u64, slots: u32 },
+    /// A reload was asked for during another and is remembered, `instead` of one that was remembered before.
+    Remembered { instead: bool },
+    /// Every worker of a batch is ready, and is watched.
+    Settling { to: u64, ready: u32, slots: u32, settle_ms: u64 },
+    /// A worker stands by while a newer generation is tried in its place.
+    Parked { slot: u32, incarnation: u64 },
+    /// A parked worker serves again.
+    Readmitted { slot: u32, incarnation: u64 },
+    /// The new generation is confirmed.
+    Reloaded { from: u64, to: u64, took_ms: u64 },
+    /// A reload or restart failed, because of this worker.
+    RolledBack {
+        tried: u64,
+        /// Which generation serves now.
+        serves: u64,
+        slot: u32,
+        incarnation: u64,
+        /// The stable name of what became of the worker.
+        setback: String,
+        /// The same for people.
+        why: String,
+        /// In how many slots the old generation is started again.
+        put_back: u32,
+        /// In how many slots it cannot be.
+        lost: u32,
+        /// The worker's last lines on standard error.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        last_output: Vec<String>,
+        hint: Option<String>,
+    },
+    /// A reload or restart ended because the app does.
+    ReloadCancelled { to: u64 },
+    /// A slot is left empty: what it held has failed, and what it held before cannot be started again.
+    Stranded { slot: u32 },
+    /// A worker gets a replacement (`by`, an incarnation of its slot), for the reason `why`.
+    Renewing { slot: u32, incarnation: u64, by: u64, why: String },
+    /// A worker was replaced, and is being removed.
+    Renewed { slot: u32, incarnation: u64, by: u64, ready: bool },
+    /// A worker's replacement will not do.
+    NotRenewed { slot: u32, incarnation: u64, why: String, setback: String },
     /// Every wanted slot has settled for the first time.
     Running { ready: u32 },
     /// The app is ending: `finished`, `gave-up`, `asked`, `signalled` or `at-once`.
@@ -138,6 +182,18 @@ impl fmt::Display for Fact {
                     span(*period_ms)
                 )
             }
+            Self::Reloading { .. }
+            | Self::Remembered { .. }
+            | Self::Settling { .. }
+            | Self::Parked { .. }
+            | Self::Readmitted { .. }
+            | Self::Reloaded { .. }
+            | Self::RolledBack { .. }
+            | Self::ReloadCancelled { .. }
+            | Self::Stranded { .. }
+            | Self::Renewing { .. }
+            | Self::Renewed { .. }
+            | Self::NotRenewed { .. } => replacing::write(self, f),
             Self::Done { slot } => write!(f, "slot done slot={slot}"),
             Self::Scaled { from, to } => write!(f, "scaled from={from} to={to}"),
             Self::Running { ready } => write!(f, "running ready={ready}"),
@@ -177,8 +233,23 @@ impl Fact {
     /// Something to type, where there is something.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        let (Self::NotStarted { hint, .. } | Self::Warning { hint, .. }) = self else { return None };
+        let (Self::NotStarted { hint, .. } | Self::Warning { hint, .. } | Self::RolledBack { hint, .. }) =
+            self
+        else {
+            return None;
+        };
         hint.as_deref()
+    }
+}
+
+impl Fact {
+    /// The last lines of a worker that are to be read with it. Those of an exit were read as they came.
+    #[must_use]
+    pub fn last_words(&self) -> &[String] {
+        let (Self::GaveUp { last_output, .. } | Self::RolledBack { last_output, .. }) = self else {
+            return &[];
+        };
+        last_output
     }
 }
 

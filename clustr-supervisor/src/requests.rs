@@ -2,14 +2,23 @@
 //!
 //! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket.
 
-use clustr_core::{Command, EndReason, Event, SlotView, Target, Ticket, WorkerId};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket, WorkerId};
 use clustr_net::handoff::SendError;
 
 use crate::clock::millis;
-use crate::control::protocol::{Ask, Progress, Reply, Request, Status};
+use crate::control::protocol::{Ask, Batches, Progress, Reply, Request, Status};
+use crate::generations::Wish;
 use crate::sharing::Sharing;
 use crate::status::{AppFacts, app_status};
 use crate::supervisor::Supervisor;
+
+/// For how long a batch of a reload is watched where nobody says it.
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
+
+const SETTLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Who asks, and is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,12 +65,25 @@ impl Supervisor {
                 };
                 self.reply(asker, reply);
             }
+            Ask::Reload { plan, slots, settle_ms, env, command } => {
+                let plan = batches(plan, slots, settle_ms);
+                let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+                let command = command.into_iter().map(Into::into).collect();
+                self.ask_with(asker, id, Command::Reload(plan), Some(Wish { env, command }));
+            }
+            Ask::Restart { slot } => {
+                self.ask(asker, id, Command::Restart(slot.map(SlotId), Plan::all(SETTLE)));
+            }
             Ask::Stop { now: false } => self.ask(asker, id, Command::Stop(EndReason::Asked)),
             Ask::Stop { now: true } => self.ask(asker, id, Command::Stop(EndReason::AtOnce)),
         }
     }
 
     fn ask(&mut self, asker: Asker, request: u64, command: Command) {
+        self.ask_with(asker, request, command, None);
+    }
+
+    fn ask_with(&mut self, asker: Asker, request: u64, command: Command, wish: Option<Wish>) {
         let ticket = match asker {
             Asker::Client(client) => {
                 self.control.as_mut().and_then(|control| control.ticket(client, request))
@@ -70,7 +92,10 @@ impl Supervisor {
             Asker::Handle(call) => Some(Ticket(call)),
         };
         match ticket {
-            Some(ticket) => self.inbox.push_back(Event::Asked(ticket, command)),
+            Some(ticket) => {
+                wish.into_iter().for_each(|wish| self.generations.keep(ticket, wish));
+                self.inbox.push_back(Event::Asked(ticket, command));
+            }
             None => {
                 let detail = "too many requests of this client are still unanswered".into();
                 self.reply(asker, Reply::refused(request, "busy", detail, None));
@@ -111,12 +136,12 @@ impl Supervisor {
     fn status(&self) -> Status {
         let facts = AppFacts {
             name: &self.name,
-            command: self.program.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            command: self.generations.command(self.app.view().generation),
             addresses: self.sharing.addresses(),
             share: self.sharing.name(),
             delivery: self.sharing.deliveries(),
         };
-        let pid = |slot: &SlotView| Some(self.workers.get(&slot.worker?)?.process.id());
+        let pid = |worker| Some(self.workers.get(&worker)?.process.id());
         Status {
             version: 1,
             name: self.name.clone(),
@@ -126,6 +151,17 @@ impl Supervisor {
             clustr: env!("CARGO_PKG_VERSION").into(),
             apps: vec![app_status(&self.app, facts, self.now, pid)],
         }
+    }
+}
+
+/// A plan in the core's words. Bound: nothing is watched for longer than a day.
+fn batches(plan: Batches, slots: Option<u32>, settle_ms: Option<u64>) -> Plan {
+    let settle = settle_ms.map_or(SETTLE, Duration::from_millis).min(SETTLE_MAX);
+    let slots = slots.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    match plan {
+        Batches::All => Plan::all(settle),
+        Batches::Canary => Plan::canary(slots, settle),
+        Batches::Rolling => Plan::rolling(slots, settle),
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) enum Word {
     StopAtOnce,
     /// HUP because the controlling terminal is gone: stop gracefully.
     HungUp,
+    /// HUP from a person: reload.
+    Reload,
     /// TTIN, TTOU from a person: one worker more or fewer.
     ScaleBy(i32),
     /// A child has ended, maybe one that is no worker.
@@ -117,10 +119,11 @@ impl Signals {
             Signal::SIGTERM | Signal::SIGINT => Some(Word::Stop),
             Signal::SIGQUIT => Some(Word::StopAtOnce),
             Signal::SIGHUP if by_job_control || (self.had_terminal && !has_terminal()) => Some(Word::HungUp),
+            Signal::SIGHUP => Some(Word::Reload),
             Signal::SIGTTIN if !by_job_control => Some(Word::ScaleBy(1)),
             Signal::SIGTTOU if !by_job_control => Some(Word::ScaleBy(-1)),
             Signal::SIGCHLD => Some(Word::Child),
-            Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2 => Some(Word::NotYet(signal)),
+            Signal::SIGUSR1 | Signal::SIGUSR2 => Some(Word::NotYet(signal)),
             _ => None,
         }
     }

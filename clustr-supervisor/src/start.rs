@@ -38,7 +38,9 @@ struct Watches {
 impl Supervisor {
     pub(crate) fn spawn(&mut self, id: WorkerId, generation: Generation) {
         self.sharing.make_room();
-        self.logs.clear_tail(id.slot.0);
+        let workers = &self.workers;
+        self.logs
+            .forget_tails(id.slot.0, |incarnation| workers.contains_key(&WorkerId { incarnation, ..id }));
         match self.try_spawn(id, generation) {
             Ok(worker) => {
                 self.workers.insert(id, worker);
@@ -71,7 +73,8 @@ impl Supervisor {
         env.extend(self.notices.as_ref().map(Notices::variable));
         channels.place(self.next_unique_id, &mut fds, &mut env);
         let outfit = Outfit { env, listens, fds: &fds };
-        let process = self.courtesy.suspended(|| self.launcher.spawn(&outfit))?;
+        let launcher = self.generations.launcher(generation)?;
+        let process = self.courtesy.suspended(|| launcher.spawn(&outfit))?;
         self.watch(id, process, channels).map_err(SpawnError::Descriptors)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns the translation of the core's views into the control protocol's. Never changes anything.
 
-use clustr_core::{App, SlotView, Time};
+use clustr_core::{App, SlotView, Time, WorkerId, WorkerView};
 
 use crate::clock::millis;
 use crate::control::protocol::{AppStatus, ListenerStatus, WorkerStatus};
@@ -19,12 +19,12 @@ pub(crate) struct AppFacts<'a> {
     pub(crate) delivery: Vec<String>,
 }
 
-/// An app as it is now. `pid` tells a slot's process.
+/// An app as it is now. `pid` tells a worker's process.
 pub(crate) fn app_status(
     app: &App,
     facts: AppFacts<'_>,
     now: Time,
-    pid: impl Fn(&SlotView) -> Option<u32>,
+    pid: impl Fn(WorkerId) -> Option<u32>,
 ) -> AppStatus {
     let view = app.view();
     let listeners = facts.addresses.into_iter().map(|address| ListenerStatus { address });
@@ -36,24 +36,51 @@ pub(crate) fn app_status(
         share: facts.share.into(),
         delivery: facts.delivery,
         listeners: listeners.collect(),
-        workers: app.slots().map(|slot| worker_status(&slot, pid(&slot), now)).collect(),
+        workers: app.slots().flat_map(|slot| slot_status(app, &slot, now, &pid)).collect(),
         command: facts.command,
     }
 }
 
-fn worker_status(slot: &SlotView, pid: Option<u32>, now: Time) -> WorkerStatus {
+/// A slot's workers, or the slot alone if there are none.
+fn slot_status(
+    app: &App,
+    slot: &SlotView,
+    now: Time,
+    pid: &impl Fn(WorkerId) -> Option<u32>,
+) -> Vec<WorkerStatus> {
+    let workers = app.workers().filter(|view| view.worker.slot == slot.slot);
+    let theirs: Vec<WorkerStatus> =
+        workers.map(|view| worker_status(slot, &view, pid(view.worker), now)).collect();
+    if theirs.is_empty() { vec![vacancy(slot, now)] } else { theirs }
+}
+
+fn worker_status(slot: &SlotView, view: &WorkerView, pid: Option<u32>, now: Time) -> WorkerStatus {
     let used = pid.and_then(usage);
+    WorkerStatus {
+        incarnation: view.worker.incarnation,
+        generation: view.generation.0,
+        pid,
+        state: view.state.name().into(),
+        uptime_ms: pid.map(|_| millis(now.since(view.started_at))),
+        rss_bytes: used.map(|used| used.rss_bytes),
+        cpu_ms: used.map(|used| millis(used.cpu)),
+        ..vacancy(slot, now)
+    }
+}
+
+/// What is to say of a slot whoever is in it.
+fn vacancy(slot: &SlotView, now: Time) -> WorkerStatus {
     WorkerStatus {
         slot: slot.slot.0,
         incarnation: slot.worker.map_or(0, |worker| worker.incarnation),
         generation: slot.generation.0,
-        pid,
+        pid: None,
         state: slot.state.name().into(),
         restarts: slot.restarts,
-        uptime_ms: slot.started_at.filter(|_| pid.is_some()).map(|at| millis(now.since(at))),
+        uptime_ms: None,
         last_exit: slot.last_exit.map(exit_words),
-        rss_bytes: used.map(|used| used.rss_bytes),
-        cpu_ms: used.map(|used| millis(used.cpu)),
+        rss_bytes: None,
+        cpu_ms: None,
         rest_ms: slot.rests_until.map(|until| millis(until.since(now))),
     }
 }

@@ -18,13 +18,14 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::clock;
 use crate::cluster::Desk;
-use crate::config::{Config, Output, Program, ReadyWhen, Share};
-use crate::control::{Control, OpenError};
+use crate::config::{Config, Output, ReadyWhen, Share};
+use crate::control::{Control, OpenError, Setback};
 use crate::error::StartError;
+use crate::generations::Generations;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
-use crate::process::{Courtesy, Launcher, Strangers};
+use crate::process::{Courtesy, Strangers};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
 use crate::sharing::Sharing;
@@ -35,13 +36,12 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub struct Supervisor {
     pub(crate) name: String,
-    pub(crate) program: Program,
+    pub(crate) generations: Generations,
     pub(crate) output: Output,
     pub(crate) stop_signal: Signal,
     pub(crate) ready: ReadyWhen,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
-    pub(crate) launcher: Launcher,
     pub(crate) courtesy: Courtesy,
     pub(crate) logs: Logs,
     pub(crate) sharing: Sharing,
@@ -52,6 +52,8 @@ pub struct Supervisor {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
     pub(crate) spawn_error: (String, Option<String>),
+    /// Why the last reload failed, until whoever asked for it is told.
+    pub(crate) setback: Option<Setback>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) control: Option<Control>,
@@ -70,7 +72,7 @@ impl Supervisor {
     /// See [`StartError`].
     pub fn new(mut config: Config) -> Result<Self, StartError> {
         let nofile = raise_descriptor_limit();
-        let launcher = launcher(&config.program, nofile)?;
+        let generations = Generations::new(config.program.clone(), config.fresh_env.take(), nofile)?;
         let sharing = Sharing::new(&mut config)?;
         let signals = Signals::hear(config.signals).map_err(StartError::system("take over signals"))?;
         let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
@@ -93,11 +95,10 @@ impl Supervisor {
             notices,
             superior: Superior::of(&config.above, now),
             name: config.name,
-            program: config.program,
+            generations,
             output: config.output,
             stop_signal: config.stop_signal,
             ready: config.ready,
-            launcher,
             courtesy: Courtesy::new(config.share == Share::Handoff),
             reactor,
             control,
@@ -106,6 +107,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             next_unique_id: 1,
             spawn_error: (String::new(), None),
+            setback: None,
             verdict: None,
             inbox: VecDeque::new(),
             now,
@@ -204,6 +206,10 @@ impl Supervisor {
         self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);
         self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
+        // Its successor may have been ready before it left, after a reload: what it does not want is let go then.
+        if self.app.slot(id.slot).is_some_and(|slot| slot.state == SlotState::Ready) {
+            self.sharing.ready(id.slot, self.now);
+        }
         let pids = self.pids();
         if let Some(strangers) = &self.strangers {
             strangers.kill_left_by(&self.name, id, &pids);
@@ -287,29 +293,6 @@ fn is_hopeful(slot: SlotView) -> bool {
         | SlotState::Resting => slot.wanted,
         SlotState::Vacant | SlotState::GaveUp | SlotState::Done => false,
     }
-}
-
-/// Where a worker's start would find the program now.
-pub(crate) fn find_program(program: &Program) -> Result<std::path::PathBuf, StartError> {
-    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Ok(launcher(program, (limit, limit))?.program_path()?)
-}
-
-fn launcher(program: &Program, nofile: (u64, u64)) -> Result<Launcher, StartError> {
-    if program.command.is_empty() {
-        return Err(StartError::NoCommand);
-    }
-    if let Some(path) = &program.cwd {
-        let source = match std::fs::metadata(path) {
-            Ok(found) if found.is_dir() => None,
-            Ok(_) => Some(std::io::Error::from(std::io::ErrorKind::NotADirectory)),
-            Err(error) => Some(error),
-        };
-        if let Some(source) = source {
-            return Err(StartError::WorkingDirectory { path: path.clone(), source });
-        }
-    }
-    Ok(Launcher::new(program, std::env::vars_os(), nofile)?)
 }
 
 fn open_control(config: &Config, reactor: &mut Reactor) -> Result<Option<Control>, StartError> {

@@ -2,6 +2,8 @@
 //!
 //! Owns the translation. Never tells anybody: `supervisor` does.
 
+mod replacing;
+
 use clustr_core::{EndReason, Exit, Notice, Verdict, WorkerId};
 
 use crate::clock::millis;
@@ -12,8 +14,10 @@ use crate::signals;
 pub(crate) trait Knowledge {
     /// The worker's process, 0 if there is none.
     fn pid(&self, worker: WorkerId) -> u32;
-    /// The last lines of the slot's standard error.
-    fn last_output(&self, slot: u32) -> Vec<String>;
+    /// The last lines of a worker's standard error.
+    fn last_output(&self, worker: WorkerId) -> Vec<String>;
+    /// Those of the slot's last worker.
+    fn last_output_of_slot(&self, slot: u32) -> Vec<String>;
     /// Why the last process could not be made, and what to type.
     fn spawn_error(&self) -> (String, Option<String>);
 }
@@ -59,7 +63,7 @@ pub(crate) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
             Fact::Resting { slot: slot.0, rest_ms: millis(rest), recent }
         }
         Notice::GaveUp { slot, recent, period } => {
-            let last_output = known.last_output(slot.0);
+            let last_output = known.last_output_of_slot(slot.0);
             Fact::GaveUp { slot: slot.0, recent, period_ms: millis(period), last_output }
         }
         Notice::Done { slot } => Fact::Done { slot: slot.0 },
@@ -78,13 +82,8 @@ pub(crate) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
         | Notice::Stranded { .. }
         | Notice::Renewing { .. }
         | Notice::Renewed { .. }
-        | Notice::NotRenewed { .. } => unnamed(notice),
+        | Notice::NotRenewed { .. } => replacing::fact(notice, known),
     }
-}
-
-/// News of replacing workers, which nobody can ask for yet: told, and not yet in words of their own.
-fn unnamed(notice: Notice) -> Fact {
-    Fact::Warning { detail: format!("{notice:?}").to_lowercase(), hint: None }
 }
 
 fn exited(notice: Notice, known: &impl Knowledge) -> Fact {
@@ -96,7 +95,7 @@ fn exited(notice: Notice, known: &impl Knowledge) -> Fact {
         Exit::Code(code) => (Some(code), None, false),
         Exit::Signal { number, core_dumped } => (None, Some(signals::name(number)), core_dumped),
     };
-    let last_output = if exit.is_clean() || expected { Vec::new() } else { known.last_output(slot) };
+    let last_output = if exit.is_clean() || expected { Vec::new() } else { known.last_output(worker) };
     Fact::Exited {
         slot,
         incarnation,

@@ -28,9 +28,7 @@ pub(crate) const OPTIONS: [AbsentOption; 6] = [
 ];
 
 /// Every such command, and what to do instead.
-pub(crate) const COMMANDS: [(&str, &str); 6] = [
-    ("reload", "clustr stop, then clustr run -- COMMAND"),
-    ("restart", "end the workers one by one: clustr status shows their pids"),
+pub(crate) const COMMANDS: [(&str, &str); 4] = [
     ("logs", "the output of clustr run holds them; clustr events follows the workers' lives"),
     ("signal", "kill -SIGNAL PID: clustr status shows the pids"),
     ("send", "let the program read its wishes from a file or a socket"),

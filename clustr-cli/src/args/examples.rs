@@ -54,6 +54,20 @@ Examples:
   clustr scale +2
   clustr scale -1";
 
+pub(super) const RELOAD: &str = "\
+Examples:
+  clustr reload                          after the program's files were replaced
+  clustr reload --canary 1 --settle 10s
+  clustr reload --rolling 2              for those without memory for two generations
+  clustr reload --env COLOUR=blue -- node app2.js
+
+Exit code 4: the new version failed, and the old one serves.";
+
+pub(super) const RESTART: &str = "\
+Examples:
+  clustr restart
+  clustr restart 3";
+
 pub(super) const STOP: &str = "\
 Examples:
   clustr stop

@@ -86,6 +86,14 @@ pub(crate) fn scale_target(text: &str) -> Result<ScaleTarget, ValueError> {
         .ok_or_else(|| ValueError::new("it is not a number of workers, nor of more or fewer", "4, +2 or -1"))
 }
 
+/// `2`: so many slots, at least one.
+pub(crate) fn slots(text: &str) -> Result<u32, ValueError> {
+    text.parse()
+        .ok()
+        .filter(|slots| *slots > 0)
+        .ok_or_else(|| ValueError::new("it is not a number of workers", "1"))
+}
+
 /// `500ms`, `10s`, `2m`, and `0s`.
 pub(crate) fn span(text: &str) -> Result<Duration, ValueError> {
     let span = humantime::parse_duration(text).map_err(|error| no_span(text, &error))?;

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_net::notify::{SOCKET_VARIABLE, watchdog};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Above, Balance, Config, Delivery, Program, ReadyWhen, Share, Signals};
+use clustr_supervisor::config::{
+    Above, Balance, Config, Delivery, FreshEnv, Program, ReadyWhen, Share, Signals,
+};
 use clustr_supervisor::control::place;
 
 use crate::args::RunOptions;
 use crate::args::run::Delivery as Asked;
 use crate::args::values::{self, ValueError, Variable, Workers};
-use crate::failure::{Failure, Usage};
+use crate::failure::{Failure, Report, Saying, Usage};
 use crate::launch_form::{self, Form};
 use crate::render::{self, Stream};
 use crate::{dotenv, names};
@@ -51,7 +53,8 @@ pub(crate) fn make(
     let policy = policy(&options, workers)?;
     let share = share(options.share);
     let balance = balance(options.balance, share)?;
-    let env = variables(&options)?;
+    let env = variables(&options.env_file, &options.env)?;
+    let fresh_env = fresh_env(&options);
     let name = options.name.unwrap_or_else(|| names::of_command(&command, &cwd));
     let control = control_path(options.control, &name)?;
     let config = Config {
@@ -71,6 +74,7 @@ pub(crate) fn make(
         above: above(),
         inherited,
         signals: Signals::All,
+        fresh_env,
         subreaper: true,
     };
     Ok(Plan { config, workers, odd })
@@ -223,13 +227,30 @@ fn above() -> Above {
 }
 
 /// Files first, in their order; then what was named one by one, which is therefore what counts.
-fn variables(options: &RunOptions) -> Result<Vec<(OsString, OsString)>, Failure> {
+fn variables(files: &[PathBuf], named: &[Variable]) -> Result<Vec<(OsString, OsString)>, Failure> {
     let mut env = Vec::new();
-    for file in &options.env_file {
+    for file in files {
         env.extend(dotenv::read(file)?);
     }
-    env.extend(options.env.iter().map(|Variable(name, value)| (name.clone(), value.clone())));
+    env.extend(named.iter().map(|Variable(name, value)| (name.clone(), value.clone())));
     Ok(env)
+}
+
+/// How they are read anew at a reload. What is no plain file (a pipe that the shell made) can be read only once.
+fn fresh_env(options: &RunOptions) -> Option<FreshEnv> {
+    let files = options.env_file.clone();
+    if files.is_empty() || !files.iter().all(|file| file.is_file()) {
+        return None;
+    }
+    let named = options.env.clone();
+    Some(FreshEnv::new(move || {
+        variables(&files, &named).map_err(|failure| match failure.saying() {
+            Saying::Error(Report { what, detail, .. }) => {
+                detail.map_or_else(|| what.clone(), |detail| format!("{what}: {detail}"))
+            }
+            Saying::Help(_) | Saying::ShortHelp(_) | Saying::Silence(_) => "its variables".to_owned(),
+        })
+    }))
 }
 
 fn control_path(asked: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {

@@ -15,6 +15,7 @@ mod hygiene;
 mod idle;
 mod kills;
 mod output;
+mod reload;
 mod starts;
 mod stops;
 mod story;

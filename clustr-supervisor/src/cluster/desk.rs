@@ -17,7 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::Event;
 use super::handle::{Call, Handle, Shared};
 use crate::control::protocol::{Progress, Reply, Request};
-use crate::control::reply_for;
+use crate::control::{Setback, reply_for};
 use crate::reactor::Wake;
 use crate::requests::Asker;
 use crate::supervisor::Supervisor;
@@ -111,8 +111,8 @@ impl Desk {
     }
 
     /// Passes on what a command came to, if it was a handle's.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.reply(ticket.0, reply_for(ticket.0, answer));
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer, setback: Option<&Setback>) {
+        self.reply(ticket.0, reply_for(ticket.0, answer, setback));
     }
 
     /// The next request, if there is one.

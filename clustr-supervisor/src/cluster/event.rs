@@ -3,6 +3,8 @@
 //! Owns [`Event`], the typed twin of [`Fact`]: durations instead of milliseconds, exits instead of names. Never decides
 //! and never tells: made by the loop from the same news that the log and the control socket's subscribers get.
 
+mod replacing;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -157,6 +159,108 @@ pub enum Event {
         /// So many are wanted now.
         to: u32,
     },
+    /// A reload has begun; where both generations are the same, a restart.
+    Reloading {
+        /// What serves now.
+        from: Generation,
+        /// What is to serve.
+        to: Generation,
+        /// In how many slots.
+        slots: u32,
+    },
+    /// A reload was asked for during another and is remembered.
+    Remembered {
+        /// Whether one that was remembered before is forgotten for it.
+        instead: bool,
+    },
+    /// Every worker of a batch is ready, and is watched.
+    Settling {
+        /// What is being tried.
+        to: Generation,
+        /// How many slots have it.
+        ready: u32,
+        /// How many will.
+        slots: u32,
+        /// For how long it is watched.
+        settle: Duration,
+    },
+    /// A worker stands by while a newer generation is tried in its place.
+    Parked {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A parked worker serves again.
+    Readmitted {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// The new generation is confirmed.
+    Reloaded {
+        /// What served before.
+        from: Generation,
+        /// What serves now.
+        to: Generation,
+        /// Since the reload began.
+        took: Duration,
+    },
+    /// A reload or restart failed, and what served before serves again.
+    RolledBack {
+        /// What was tried.
+        tried: Generation,
+        /// What serves.
+        serves: Generation,
+        /// Who failed.
+        worker: WorkerId,
+        /// The stable name of what became of it, in kebab-case.
+        setback: String,
+        /// The same for people.
+        why: String,
+        /// In how many slots the old generation is started again.
+        put_back: u32,
+        /// In how many slots it cannot be.
+        lost: u32,
+        /// Its last lines on standard error, where they were not inherited.
+        last_output: Vec<String>,
+        /// Something to do about it.
+        hint: Option<String>,
+    },
+    /// A reload or restart ended because the cluster does.
+    ReloadCancelled {
+        /// What was being tried.
+        to: Generation,
+    },
+    /// A slot is left empty: what it held has failed, and what it held before cannot be started again.
+    Stranded {
+        /// Which slot.
+        slot: SlotId,
+    },
+    /// A worker gets a replacement, and is removed then.
+    Renewing {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its replacement.
+        by: WorkerId,
+        /// The stable name of the reason, in kebab-case.
+        why: String,
+    },
+    /// A worker was replaced, and is being removed.
+    Renewed {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its replacement.
+        by: WorkerId,
+        /// Whether that is ready.
+        ready: bool,
+    },
+    /// A worker's replacement will not do, and it stays.
+    NotRenewed {
+        /// Which worker.
+        worker: WorkerId,
+        /// The stable name of the reason for replacing it.
+        why: String,
+        /// The stable name of what became of the replacement.
+        setback: String,
+    },
     /// Every wanted slot has settled for the first time.
     Running {
         /// How many workers are ready.
@@ -220,10 +324,22 @@ impl Event {
             | Self::Killing { worker, .. }
             | Self::Unkillable { worker, .. }
             | Self::Exited { worker, .. }
+            | Self::Parked { worker }
+            | Self::Readmitted { worker }
+            | Self::RolledBack { worker, .. }
+            | Self::Renewing { worker, .. }
+            | Self::Renewed { worker, .. }
+            | Self::NotRenewed { worker, .. }
             | Self::Message { worker, .. } => Some(*worker),
             Self::Resting { .. }
             | Self::GaveUp { .. }
             | Self::Done { .. }
+            | Self::Reloading { .. }
+            | Self::Remembered { .. }
+            | Self::Settling { .. }
+            | Self::Reloaded { .. }
+            | Self::ReloadCancelled { .. }
+            | Self::Stranded { .. }
             | Self::Scaled { .. }
             | Self::Running { .. }
             | Self::Ending { .. }
@@ -237,24 +353,14 @@ impl Event {
 
     /// The event that a piece of news is. `pid` knows the workers' processes.
     pub(super) fn of(fact: &Fact, pid: impl Fn(WorkerId) -> u32) -> Self {
-        let who = |slot: u32, incarnation: u64| WorkerId { slot: SlotId(slot), incarnation };
         let whose = |slot, incarnation| {
-            let worker = who(slot, incarnation);
+            let worker = WorkerId { slot: SlotId(slot), incarnation };
             (worker, pid(worker))
         };
         match fact.clone() {
-            Fact::Started { slot, incarnation, generation, pid } => {
-                Self::Started { worker: who(slot, incarnation), pid, generation: Generation(generation) }
-            }
-            Fact::NotStarted { slot, incarnation, error, hint } => {
-                Self::NotStarted { worker: who(slot, incarnation), error, hint }
-            }
             Fact::Listening { slot, incarnation, address } => {
                 let (worker, pid) = whose(slot, incarnation);
                 Self::Listening { worker, pid, address }
-            }
-            Fact::Ready { slot, incarnation, pid, took_ms, assumed } => {
-                Self::Ready { worker: who(slot, incarnation), pid, took: ms(took_ms), assumed }
             }
             Fact::Overdue { slot, incarnation, after_ms } => {
                 let (worker, pid) = whose(slot, incarnation);
@@ -280,7 +386,10 @@ impl Event {
                 let (worker, pid) = whose(slot, incarnation);
                 Self::Message { worker, pid, json }
             }
-            rest @ (Fact::Exited { .. }
+            rest @ (Fact::Started { .. }
+            | Fact::NotStarted { .. }
+            | Fact::Ready { .. }
+            | Fact::Exited { .. }
             | Fact::Resting { .. }
             | Fact::GaveUp { .. }
             | Fact::Done { .. }
@@ -290,14 +399,36 @@ impl Event {
             | Fact::Ended { .. }
             | Fact::Warning { .. }
             | Fact::OutputLost { .. }
-            | Fact::Control { .. }) => Self::of_the_rest(rest),
+            | Fact::Control { .. }
+            | Fact::Reloading { .. }
+            | Fact::Remembered { .. }
+            | Fact::Settling { .. }
+            | Fact::Parked { .. }
+            | Fact::Readmitted { .. }
+            | Fact::Reloaded { .. }
+            | Fact::RolledBack { .. }
+            | Fact::ReloadCancelled { .. }
+            | Fact::Stranded { .. }
+            | Fact::Renewing { .. }
+            | Fact::Renewed { .. }
+            | Fact::NotRenewed { .. }) => Self::of_the_rest(rest),
         }
     }
 
     /// Of exits, slots and the whole.
     #[expect(clippy::wildcard_enum_match_arm, reason = "`of` has looked at all others")]
     fn of_the_rest(fact: Fact) -> Self {
+        let who = |slot: u32, incarnation: u64| WorkerId { slot: SlotId(slot), incarnation };
         match fact {
+            Fact::Started { slot, incarnation, generation, pid } => {
+                Self::Started { worker: who(slot, incarnation), pid, generation: Generation(generation) }
+            }
+            Fact::NotStarted { slot, incarnation, error, hint } => {
+                Self::NotStarted { worker: who(slot, incarnation), error, hint }
+            }
+            Fact::Ready { slot, incarnation, pid, took_ms, assumed } => {
+                Self::Ready { worker: who(slot, incarnation), pid, took: ms(took_ms), assumed }
+            }
             Fact::Exited { .. } => Self::exited(fact),
             Fact::Resting { slot, rest_ms, recent } => {
                 Self::Resting { slot: SlotId(slot), rest: ms(rest_ms), recent }
@@ -313,7 +444,7 @@ impl Event {
             Fact::Warning { detail, hint } => Self::Warning { detail, hint },
             Fact::OutputLost { lines } => Self::OutputLost { lines },
             Fact::Control { path } => Self::Control { path },
-            other => Self::Warning { detail: other.to_string(), hint: None },
+            other => replacing::event(other),
         }
     }
 
@@ -375,6 +506,18 @@ impl fmt::Display for Event {
             Self::Resting { slot, rest, .. } => write!(f, "slot resting slot={slot} rest={rest:?}"),
             Self::GaveUp { slot, .. } => write!(f, "slot gave up slot={slot}"),
             Self::Done { slot } => write!(f, "slot done slot={slot}"),
+            Self::Reloading { .. }
+            | Self::Remembered { .. }
+            | Self::Settling { .. }
+            | Self::Parked { .. }
+            | Self::Readmitted { .. }
+            | Self::Reloaded { .. }
+            | Self::RolledBack { .. }
+            | Self::ReloadCancelled { .. }
+            | Self::Stranded { .. }
+            | Self::Renewing { .. }
+            | Self::Renewed { .. }
+            | Self::NotRenewed { .. } => replacing::write(self, f),
             Self::Scaled { from, to } => write!(f, "scaled from={from} to={to}"),
             Self::Running { ready } => write!(f, "running ready={ready}"),
             Self::Ending { reason } => write!(f, "stopping reason={reason:?}"),
@@ -416,69 +559,4 @@ fn verdict_of(name: &str) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use clustr_core::Notice;
-
-    use super::*;
-    use crate::tell::{self, Knowledge};
-
-    struct Known;
-
-    impl Knowledge for Known {
-        fn pid(&self, _: WorkerId) -> u32 {
-            42
-        }
-
-        fn last_output(&self, _: u32) -> Vec<String> {
-            vec!["Error: no".into()]
-        }
-
-        fn spawn_error(&self) -> (String, Option<String>) {
-            ("no such file".into(), None)
-        }
-    }
-
-    const WORKER: WorkerId = WorkerId { slot: SlotId(3), incarnation: 7 };
-
-    fn event(notice: Notice) -> Event {
-        Event::of(&tell::fact(notice, &Known), |_| 42)
-    }
-
-    #[test]
-    fn an_exit_comes_through_as_it_was() {
-        let exits = [Exit::Code(1), Exit::Code(0)]
-            .into_iter()
-            .chain((1..=64).map(|number| Exit::Signal { number, core_dumped: number == 11 }));
-        for exit in exits {
-            let lived = Duration::from_millis(5);
-            let notice = Notice::Exited { worker: WORKER, exit, expected: false, was_ready: true, lived };
-            let Event::Exited {
-                worker: WORKER, pid: 42, exit: told, expected: false, was_ready: true, ..
-            } = event(notice)
-            else {
-                panic!("an exit is an exit")
-            };
-            assert_eq!(told, exit);
-        }
-    }
-
-    #[test]
-    fn reasons_and_verdicts_come_through_as_they_were() {
-        use EndReason::{Asked, AtOnce, Finished, GaveUp, Signalled};
-        for reason in [Finished, GaveUp, Asked, Signalled, AtOnce] {
-            assert_eq!(event(Notice::Ending { reason }), Event::Ending { reason });
-        }
-        for verdict in [Verdict::Finished, Verdict::Stopped, Verdict::GaveUp] {
-            assert_eq!(event(Notice::Ended { verdict }), Event::Ended { verdict });
-        }
-    }
-
-    #[test]
-    fn an_event_says_which_worker_it_is_about() {
-        let event = event(Notice::Stopping { worker: WORKER });
-        assert_eq!(event, Event::Stopping { worker: WORKER, pid: 42 });
-        assert_eq!(event.worker(), Some(WORKER));
-        assert_eq!(event.to_string(), "worker stopping slot=3 incarnation=7 pid=42");
-        assert_eq!(Event::Running { ready: 2 }.worker(), None);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 pub mod place;
 pub mod protocol;
 mod session;
+mod setback;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,8 +25,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::news::News;
 use crate::reactor::{Reactor, Registration, Wake};
 use place::{Claim, ClaimError};
-use protocol::{Progress, Reply, Request};
+use protocol::{Reply, Request};
 use session::Session;
+pub(crate) use setback::{Setback, reply_for};
 
 /// Bound: clients at the same time.
 const CLIENTS_MAX: usize = 64;
@@ -184,7 +186,7 @@ impl Control {
     }
 
     /// Passes on what a command came to.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer, setback: Option<&Setback>) {
         let Some(asker) = self.tickets.get(&ticket).copied() else { return };
         if answer != Answer::Accepted {
             self.tickets.remove(&ticket);
@@ -193,7 +195,7 @@ impl Control {
         if answer != Answer::Accepted {
             session.settle();
         }
-        session.reply(&reply_for(asker.request, answer));
+        session.reply(&reply_for(asker.request, answer, setback));
     }
 
     pub(crate) fn subscribe(&mut self, client: u64, request: u64) {
@@ -238,33 +240,6 @@ fn turn_away(mut stream: &UnixStream) -> io::Result<()> {
     let mut line = serde_json::to_vec(&Reply::refused(0, "busy", detail, None))?;
     line.push(b'\n');
     stream.write_all(&line)
-}
-
-/// What a command came to, as a reply to the request that it was.
-pub(crate) fn reply_for(id: u64, answer: Answer) -> Reply {
-    match answer {
-        Answer::Accepted => Reply::granted(id, Progress::Accepted),
-        Answer::Done => Reply::granted(id, Progress::Done),
-        Answer::Refused(refusal) => {
-            let hint = matches!(refusal, clustr_core::Refusal::NoWorkers).then_some("clustr stop");
-            Reply::refused(id, refusal.name(), refusal.to_string(), hint)
-        }
-        Answer::Superseded => {
-            Reply::refused(id, "superseded", "a later command replaced it before it was done".into(), None)
-        }
-        Answer::RolledBack => Reply::refused(
-            id,
-            "rolled-back",
-            "the new version failed, and the old one serves".into(),
-            Some("clustr status"),
-        ),
-        Answer::Failed => Reply::refused(
-            id,
-            "failed",
-            "the workers that it waited for gave up".into(),
-            Some("clustr status"),
-        ),
-    }
 }
 
 /// With the claim in hand, a socket at the path is a dead primary's; anything else is not ours to remove.

@@ -13,6 +13,8 @@
 //! ← {"id":3,"ok":false,"refusal":"no-workers","detail":"an app needs at least one worker","hint":"clustr stop"}
 //! ```
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::news::News;
@@ -46,6 +48,30 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<i32>,
     },
+    /// Replace every worker by one of a new generation. The second answer comes when it serves, or the old one again.
+    Reload {
+        /// In which batches.
+        #[serde(default)]
+        plan: Batches,
+        /// The size of a canary or of a rolling batch: 1 where it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slots: Option<u32>,
+        /// For how long each batch is watched once it is ready, in milliseconds: 1,000 where it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settle_ms: Option<u64>,
+        /// Variables to add or to change, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        /// Another command, with its arguments.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        command: Vec<String>,
+    },
+    /// Replace the worker of a slot, or of all, by one of the same generation.
+    Restart {
+        /// Which; else all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+    },
     /// Stop the app and the primary. The second answer comes when nothing runs any more.
     Stop {
         /// Kill instead of draining.
@@ -62,6 +88,19 @@ pub enum Ask {
     },
     /// From now on, every piece of news as a line `{"id":…,"news":{…}}`.
     Subscribe,
+}
+
+/// The batches of a reload.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Batches {
+    /// All slots at once; the old workers stand by.
+    #[default]
+    All,
+    /// So many slots first, then the rest; the old workers stand by.
+    Canary,
+    /// So many slots at a time; the old workers are stopped as it goes.
+    Rolling,
 }
 
 /// One reply line.
@@ -119,7 +158,7 @@ pub struct Status {
     pub name: String,
     /// Its process.
     pub pid: u32,
-    /// `starting`, `running` or `stopping`.
+    /// `starting`, `running`, `reloading` or `stopping`.
     pub state: String,
     /// How long it has been running, in milliseconds.
     pub uptime_ms: u64,
@@ -146,7 +185,7 @@ pub struct AppStatus {
     pub delivery: Vec<String>,
     /// What they listen on.
     pub listeners: Vec<ListenerStatus>,
-    /// One entry a slot.
+    /// One entry a worker; one of a slot in which there is none.
     pub workers: Vec<WorkerStatus>,
     /// The command, as it was given.
     pub command: Vec<String>,
@@ -170,7 +209,7 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// Its process, if there is one.
     pub pid: Option<u32>,
-    /// `starting`, `ready`, `draining`, `stopping`, `resting`, `gave-up` or `done`.
+    /// `starting`, `ready`, `parked`, `draining`, `stopping`, `resting`, `gave-up` or `done`.
     pub state: String,
     /// How often a worker of this slot had a successor.
     pub restarts: u64,

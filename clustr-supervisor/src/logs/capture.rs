@@ -130,10 +130,6 @@ impl Tail {
         self.0.push_back(String::from_utf8_lossy(kept).into_owned());
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// The lines, oldest first, without the empty ones.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.0.iter().filter(|line| !line.trim().is_empty()).cloned().collect()

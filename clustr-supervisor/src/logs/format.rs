@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::config::{NewsFormat, Output};
-use crate::news::{Fact, News};
+use crate::news::News;
 
 /// Whose output it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,10 +88,8 @@ impl Format {
 
     fn news_text(&self, into: &mut Vec<u8>, news: &News) {
         self.say(into, &news.to_string());
-        if let Fact::GaveUp { last_output, .. } = &news.fact {
-            for line in last_output {
-                self.say(into, &format!("  {line}"));
-            }
+        for line in news.fact.last_words() {
+            self.say(into, &format!("  {line}"));
         }
         if let Some(hint) = news.fact.hint() {
             self.say(into, &format!("hint: {hint}"));
@@ -126,6 +124,7 @@ fn append_json(into: &mut Vec<u8>, value: &impl Serialize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::news::Fact;
 
     const ORIGIN: Origin = Origin { slot: 1, incarnation: 3, stream: Stream::Stderr };
 

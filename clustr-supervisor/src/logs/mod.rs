@@ -35,7 +35,8 @@ pub(crate) struct Logs {
     outlet: Outlet,
     captures: BTreeMap<u64, Capture>,
     next_capture: u64,
-    tails: BTreeMap<u32, Tail>,
+    /// By slot and incarnation.
+    tails: BTreeMap<(u32, u64), Tail>,
     /// Pipes that found no room: they are read when there is some.
     waiting: BTreeSet<u64>,
     pressure: Pressure,
@@ -94,7 +95,8 @@ impl Logs {
     fn bring_out(&mut self, id: u64, reactor: &mut Reactor) {
         let Some(capture) = self.captures.get_mut(&id) else { return };
         let origin = capture.origin;
-        let tail = (origin.stream == Stream::Stderr).then(|| self.tails.entry(origin.slot).or_default());
+        let tail = (origin.stream == Stream::Stderr)
+            .then(|| self.tails.entry((origin.slot, origin.incarnation)).or_default());
         let mut piece = Vec::new();
         let mut lines = 0;
         let reading = capture.read(collect(&self.format, origin, tail, &mut piece, &mut lines));
@@ -137,16 +139,23 @@ impl Logs {
         }
     }
 
-    /// The last lines of a slot's standard error.
-    pub(crate) fn tail(&self, slot: u32) -> Vec<String> {
-        self.tails.get(&slot).map(Tail::lines).unwrap_or_default()
+    /// The last lines of a worker's standard error.
+    pub(crate) fn tail(&self, slot: u32, incarnation: u64) -> Vec<String> {
+        self.tails.get(&(slot, incarnation)).map(Tail::lines).unwrap_or_default()
     }
 
-    /// Forgets a slot's last lines: a new worker begins.
-    pub(crate) fn clear_tail(&mut self, slot: u32) {
-        if let Some(tail) = self.tails.get_mut(&slot) {
-            tail.clear();
-        }
+    /// Those of the slot's last worker that said anything.
+    pub(crate) fn last_tail(&self, slot: u32) -> Vec<String> {
+        self.tails
+            .range((slot, 0)..=(slot, u64::MAX))
+            .next_back()
+            .map(|(_, tail)| tail.lines())
+            .unwrap_or_default()
+    }
+
+    /// Forgets what workers of a slot have said last, but for those that are there: a new worker begins.
+    pub(crate) fn forget_tails(&mut self, slot: u32, is_there: impl Fn(u64) -> bool) {
+        self.tails.retain(|(of, incarnation), _| *of != slot || is_there(*incarnation));
     }
 
     /// Writes a piece of news.

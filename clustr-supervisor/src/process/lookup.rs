@@ -65,7 +65,7 @@ pub(crate) fn lookup(
 }
 
 /// Whether this very path can be executed.
-fn examine(path: &Path) -> Result<CString, LookupError> {
+pub(crate) fn examine(path: &Path) -> Result<CString, LookupError> {
     let shown = path.display().to_string();
     let Ok(found) = std::fs::metadata(path) else {
         return Err(LookupError::Missing(shown));

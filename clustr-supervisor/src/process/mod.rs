@@ -10,7 +10,7 @@ mod tree;
 
 pub(crate) use courtesy::Courtesy;
 pub(crate) use facts::usage;
-pub(crate) use lookup::{LookupError, lookup};
+pub(crate) use lookup::{LookupError, examine, lookup};
 pub(crate) use spawn::{Launcher, Outfit, SpawnError};
 pub(crate) use tree::Strangers;
 

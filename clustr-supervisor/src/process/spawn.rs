@@ -8,15 +8,16 @@ use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clustr_core::SpawnFault;
 use clustr_net::activation::PidEntry;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::Pid;
 
-use super::{LookupError, Process, lookup};
+use super::{LookupError, Process, examine, lookup};
 use crate::config::Program;
+use crate::generations::Broken;
 use crate::sys::{self, Prepared, Step};
 
 /// Variables of the primary that mean the primary, and would mislead a worker.
@@ -52,6 +53,8 @@ pub(crate) struct Launcher {
     command: OsString,
     env: BTreeMap<OsString, CString>,
     path: Option<OsString>,
+    /// Where the program is, if links led there: what they lead to later is another version.
+    pinned: Option<PathBuf>,
     cwd: Option<PathBuf>,
     cwd_c: Option<CString>,
     nofile: (u64, u64),
@@ -62,6 +65,8 @@ pub(crate) struct Launcher {
 pub(crate) enum SpawnError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
+    #[error("{}", .0.error)]
+    Generation(Broken),
     #[error("could not make a process: {0}")]
     Clone(io::Error),
     #[error("could not prepare its descriptors: {0}")]
@@ -80,9 +85,11 @@ impl SpawnError {
         match self {
             Self::Clone(_) | Self::Descriptors(_) => SpawnFault::HostShort,
             Self::Exec(error) if is_shortage(error) => SpawnFault::HostShort,
-            Self::Lookup(_) | Self::ProcessGroup(_) | Self::WorkingDirectory(_) | Self::Exec(_) => {
-                SpawnFault::Program
-            }
+            Self::Lookup(_)
+            | Self::Generation(_)
+            | Self::ProcessGroup(_)
+            | Self::WorkingDirectory(_)
+            | Self::Exec(_) => SpawnFault::Program,
         }
     }
 
@@ -90,6 +97,7 @@ impl SpawnError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Lookup(error) => error.hint(),
+            Self::Generation(broken) => broken.hint.clone(),
             Self::Exec(error) if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) => {
                 Some("a script needs a first line such as #!/bin/sh, or its interpreter before it".into())
             }
@@ -117,21 +125,36 @@ impl Launcher {
         let path = whole.get(OsStr::new("PATH")).cloned();
         let env = whole.into_iter().map(|(name, value)| Ok((name.clone(), pair(&name, &value)?)));
         let cwd_c = program.cwd.as_ref().map(|cwd| c_string(cwd.as_os_str())).transpose()?;
-        let launcher = Self {
+        let mut launcher = Self {
             argv: program.command.iter().map(|word| c_string(word)).collect::<Result<_, _>>()?,
             command: program.command.first().cloned().unwrap_or_default(),
             env: env.collect::<Result<_, LookupError>>()?,
             path,
+            pinned: None,
             cwd: program.cwd.clone(),
             cwd_c,
             nofile,
         };
-        launcher.find()?;
+        launcher.pinned = resolved(Path::new(OsStr::from_bytes(launcher.find()?.as_bytes())));
         Ok(launcher)
     }
 
     fn find(&self) -> Result<CString, LookupError> {
-        lookup(&self.command, self.cwd.as_deref(), self.path.as_deref())
+        match &self.pinned {
+            Some(path) => examine(path),
+            None => lookup(&self.command, self.cwd.as_deref(), self.path.as_deref()),
+        }
+    }
+
+    /// Its working folder, if it is not the primary's.
+    pub(crate) fn cwd(&self) -> Option<&Path> {
+        self.cwd.as_deref()
+    }
+
+    /// Where the program is now, by the name under which it was found.
+    pub(crate) fn named_path(&self) -> Result<PathBuf, LookupError> {
+        let found = lookup(&self.command, self.cwd.as_deref(), self.path.as_deref())?;
+        Ok(PathBuf::from(OsString::from_vec(found.into_bytes())))
     }
 
     /// Where the program is now.
@@ -171,6 +194,15 @@ impl Launcher {
         let common = self.env.iter().filter(|(name, _)| !shadowed(name)).map(|(_, pair)| pair.as_c_str());
         common.chain(own.iter().map(CString::as_c_str)).collect()
     }
+}
+
+/// The same file in the folder to which links lead now; `None` if none are on the way. The last name stays: a program
+/// may go by it.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    let real = folder.canonicalize().ok()?;
+    let is_itself = std::path::absolute(folder).is_ok_and(|absolute| absolute == real);
+    (!is_itself).then(|| real.join(path.file_name().unwrap_or_default()))
 }
 
 /// Copies of those descriptors whose numbers lie where others are going to be placed.

@@ -1,0 +1,50 @@
+//! What a command came to, in the words of the control protocol.
+//!
+//! Owns the names of refusals and what is said with a failed reload. Never sends anything: `control` and the desk of
+//! handles do.
+
+use clustr_core::{Answer, Refusal};
+
+use super::protocol::{Progress, Reply};
+use crate::news::Fact;
+
+/// Why a reload failed, for whoever asked for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Setback {
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Setback {
+    /// The line of the news, and the failing worker's last output.
+    pub(crate) fn of(fact: &Fact) -> Option<Self> {
+        let lines = fact.last_words().iter().map(|line| format!("\n  {line}"));
+        let detail = std::iter::once(fact.to_string()).chain(lines).collect();
+        Some(Self { detail, hint: fact.hint().map(str::to_owned) })
+    }
+}
+
+/// What a command came to, as a reply to the request that it was.
+pub(crate) fn reply_for(id: u64, answer: Answer, setback: Option<&Setback>) -> Reply {
+    let told = |name: &str, detail: &str, hint: Option<&str>| match setback {
+        Some(Setback { detail, hint }) => Reply::refused(id, name, detail.clone(), hint.as_deref()),
+        None => Reply::refused(id, name, detail.to_owned(), hint),
+    };
+    match answer {
+        Answer::Accepted => Reply::granted(id, Progress::Accepted),
+        Answer::Done => Reply::granted(id, Progress::Done),
+        Answer::Refused(refusal) => {
+            let hint = match refusal {
+                Refusal::NoWorkers => Some("clustr stop"),
+                Refusal::NoSuchSlot | Refusal::ReloadInProgress => Some("clustr status"),
+                Refusal::Stopping | Refusal::TooManyWorkers => None,
+            };
+            Reply::refused(id, refusal.name(), refusal.to_string(), hint)
+        }
+        Answer::Superseded => told("superseded", "a later command replaced it before it was done", None),
+        Answer::RolledBack => {
+            told("rolled-back", "the new version failed, and the old one serves", Some("clustr status"))
+        }
+        Answer::Failed => told("failed", "the workers that it waited for gave up", Some("clustr status")),
+    }
+}
