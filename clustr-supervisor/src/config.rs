@@ -49,6 +49,9 @@ pub struct Config {
     pub above: Above,
     /// How the program's variables are read anew at each reload; `None`: they stay what they are.
     pub fresh_env: Option<FreshEnv>,
+    /// Whether the code that only the start needed is let go once the app runs, as in a program that does nothing else: it
+    /// leaves this process's memory, and is read again from the executable where it is needed after all.
+    pub forgets_start: bool,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,
 }
@@ -73,6 +76,7 @@ impl Config {
             control: None,
             inherited: Vec::new(),
             above: Above::default(),
+            forgets_start: false,
             signals: Signals::All,
             fresh_env: None,
             subreaper: true,

@@ -93,6 +93,14 @@ pub enum ListenError {
         /// Why not.
         source: clustr_net::AddrError,
     },
+    /// Whether it blocks cannot be set.
+    #[error("could not set up {addr}")]
+    Mode {
+        /// Where it listens.
+        addr: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// It has no name that `LISTEN_FDNAMES` could carry.
     #[error(transparent)]
     Name(NameError),
@@ -115,7 +123,7 @@ impl ListenError {
             Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
                 Some("ports below 1024 need a privilege: --listen :8080".into())
             }
-            Self::Bind(_) => None,
+            Self::Bind(_) | Self::Mode { .. } => None,
             Self::Address { .. } | Self::NoSuchFd(_) | Self::Adopt { .. } => {
                 Some("--listen :3001, and clustr binds it".into())
             }

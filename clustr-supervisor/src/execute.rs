@@ -44,8 +44,11 @@ impl Supervisor {
         if let Notice::GaveUp { slot, .. } = notice {
             self.advise(slot);
         }
-        if let Notice::Ready { worker, .. } = notice {
+        if let Notice::Ready { worker, assumed, .. } = notice {
             self.sharing.ready(worker.slot, self.now);
+            if assumed {
+                self.doubt(worker);
+            }
         }
     }
 
@@ -78,6 +81,21 @@ impl Supervisor {
         }
         if let Some(desk) = &mut self.desk {
             desk.answer(ticket, answer, setback.as_ref());
+        }
+    }
+
+    /// A worker counts as ready that has said nothing: where only words bring connections, it will have none.
+    fn doubt(&mut self, id: WorkerId) {
+        let is_idle = self.workers.get(&id).is_some_and(|worker| self.sharing.takes_nothing(worker));
+        if is_idle {
+            let detail = format!(
+                "slot={} takes no connections: its program speaks neither clustr's channel nor node's",
+                id.slot
+            );
+            self.tell(Fact::Warning {
+                detail,
+                hint: Some("--share shared, and it finds its listeners by LISTEN_FDS".into()),
+            });
         }
     }
 

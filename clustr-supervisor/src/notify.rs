@@ -56,10 +56,13 @@ impl Superior {
 
     /// Tells what is of interest to it. That nobody reads is no reason to stop.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not told upwards is of no interest there")]
-    pub(crate) fn tell(&self, fact: &Fact) {
+    pub(crate) fn tell(&self, fact: &Fact, now: Time) {
         let _ = match fact {
             Fact::Running { ready } => self.outbox.ready(&format!("ready workers: {ready}")),
             Fact::Scaled { to, .. } => self.outbox.status(&format!("wanted workers: {to}")),
+            Fact::Reloading { .. } => self.outbox.reloading(now.since(Time::ZERO)),
+            Fact::Reloaded { to, .. } => self.outbox.ready(&format!("generation: {to}")),
+            Fact::RolledBack { .. } | Fact::ReloadCancelled { .. } => self.outbox.ready("rolled back"),
             Fact::Ending { .. } => self.outbox.stopping(),
             _ => Ok(()),
         };

@@ -30,6 +30,7 @@ use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
 use crate::sharing::Sharing;
 use crate::signals::Signals;
+use crate::sys;
 use crate::worker::Worker;
 
 /// A primary, ready to run.
@@ -49,6 +50,7 @@ pub struct Supervisor {
     /// `None` where workers' notices would not be believed.
     pub(crate) notices: Option<Notices>,
     pub(crate) superior: Option<Superior>,
+    pub(crate) forgets_start: bool,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
     pub(crate) spawn_error: (String, Option<String>),
@@ -94,6 +96,7 @@ impl Supervisor {
             readiness: Readiness::default(),
             notices,
             superior: Superior::of(&config.above, now),
+            forgets_start: config.forgets_start,
             name: config.name,
             generations,
             output: config.output,
@@ -148,6 +151,9 @@ impl Supervisor {
         if let Some(superior) = &mut self.superior {
             superior.handle_timeout(self.now);
         }
+        while let Some(id) = self.sharing.deaf(self.now) {
+            self.end_deaf(id);
+        }
         while let Some(id) = self.readiness.due(self.now) {
             self.inbox.push_back(Event::AssumedReady(id));
         }
@@ -160,6 +166,18 @@ impl Supervisor {
         self.pump();
         self.hand_over();
         Ok(())
+    }
+
+    /// A worker that can be given nothing any more is replaced.
+    fn end_deaf(&mut self, id: WorkerId) {
+        if self.workers.contains_key(&id) {
+            let detail = format!(
+                "slot={} has closed clustr's channel, and could be given no connection any more",
+                id.slot
+            );
+            self.tell(Fact::Warning { detail, hint: None });
+            self.inbox.push_back(Event::Left(id));
+        }
     }
 
     /// Last in a turn: clients go to workers of whom everything is known that has happened.
@@ -229,8 +247,11 @@ impl Supervisor {
     pub(crate) fn tell(&mut self, fact: Fact) {
         let quiet = matches!(fact, Fact::Message { .. });
         self.tell_inside(&fact);
+        if self.forgets_start && matches!(fact, Fact::Running { .. }) {
+            sys::forget_code();
+        }
         if let Some(superior) = &self.superior {
-            superior.tell(&fact);
+            superior.tell(&fact, self.now);
         }
         let news = News { at_unix_ms: clock::unix_ms(), app: self.name.clone(), fact };
         if !quiet {

@@ -314,3 +314,22 @@ pub(crate) fn schedule_as_batch(batch: bool) -> bool {
     // SAFETY: the pointer is to a value that outlives the call, which copies it.
     unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) == 0 }
 }
+
+unsafe extern "C" {
+    /// Where the executable begins in memory, and where its code ends: end(3), and the linker's own name.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// Unmaps the pages of the executable's code, which come back from the page cache, one by one, when they are needed:
+/// madvise(2). What only a start needs, as the reading of arguments, is most of it.
+pub(crate) fn forget_code() {
+    let page = rustix::param::page_size();
+    let first = (&raw const __executable_start).addr().next_multiple_of(page);
+    let end = (&raw const etext).addr() / page * page;
+    let start = ptr::without_provenance_mut::<c_void>(first);
+    // SAFETY: the range is this executable's own headers, constants and code, private mappings of a file that nothing writes
+    // to, neither through these pages (they are read-only, relocations lie behind them) nor otherwise (ETXTBSY): what is
+    // dropped is what is read again. A failure leaves everything as it is.
+    unsafe { libc::madvise(start, end.saturating_sub(first), libc::MADV_DONTNEED) };
+}

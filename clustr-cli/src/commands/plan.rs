@@ -72,6 +72,7 @@ pub(crate) fn make(
         colour: render::is_coloured(Stream::Output) && render::is_coloured(Stream::Error),
         control: Some(control),
         above: above(),
+        forgets_start: true,
         inherited,
         signals: Signals::All,
         fresh_env,

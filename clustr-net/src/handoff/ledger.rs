@@ -112,7 +112,7 @@ impl<T> Ledger<T> {
     /// [`Lie::Refused`].
     pub fn refuse(&mut self, first: u64, count: u16, mut back: impl FnMut(T)) -> Result<(), Lie> {
         let last = first.checked_add(u64::from(count)).ok_or(Lie::Refused)?;
-        if first <= self.acked || last > self.sent + 1 {
+        if count == 0 || first <= self.acked || last > self.sent + 1 {
             return Err(Lie::Refused);
         }
         for number in first..last {

@@ -33,6 +33,7 @@
 
 mod connection;
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl Worker {
     ///
     /// A variable names no inherited descriptor, or one that is no such socket; the primary is gone.
     pub fn from_env() -> io::Result<Option<Self>> {
-        let channel = std::env::var_os(CHANNEL_VARIABLE).map(|number| claim(number.to_str())).transpose()?;
+        let channel = std::env::var_os(CHANNEL_VARIABLE).map(|number| claim(&number)).transpose()?;
         let adopt = |one: Taken| Ok((one.name, Listener::adopt(one.fd)?));
         let listeners: Vec<_> = activation::take()?.into_iter().map(adopt).collect::<io::Result<_>>()?;
         if channel.is_none() && listeners.is_empty() {
@@ -327,8 +328,14 @@ impl Heard {
     }
 }
 
-fn claim(number: Option<&str>) -> io::Result<OwnedFd> {
-    inherited::claim(number.and_then(|text| text.parse().ok()).ok_or(ErrorKind::InvalidInput)?)
+fn claim(number: &OsStr) -> io::Result<OwnedFd> {
+    let parsed = number.to_str().and_then(|text| text.parse().ok());
+    let claimed = parsed.ok_or(ErrorKind::InvalidInput.into()).and_then(inherited::claim);
+    claimed.map_err(|error| {
+        let what =
+            format!("{CHANNEL_VARIABLE} is {}, which is no inherited descriptor: {error}", number.display());
+        io::Error::new(error.kind(), what)
+    })
 }
 
 /// One descriptor for channel and listeners. Of workers that share a listener only some are woken for a connection.

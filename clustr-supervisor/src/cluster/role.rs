@@ -3,7 +3,7 @@
 //! Owns the question, and the safe answer where it is not clear: a worker that took itself for a primary would start
 //! workers that do the same. Never starts anything. Called by a program's first lines.
 
-use std::{env, io};
+use std::{env, fmt, io};
 
 use clustr_net::Worker;
 
@@ -23,7 +23,7 @@ pub enum Role {
 }
 
 /// Why a process cannot play its part.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RoleError {
     /// It has a worker's variables but nothing to serve: it is a process that a worker started, or `clustr run` was not
@@ -39,6 +39,16 @@ pub enum RoleError {
     /// What it was given cannot be used.
     #[error("could not take over what a worker is given")]
     Inherited(#[source] io::Error),
+}
+
+/// As for people: a `main` that returns this error shows it in this form.
+impl fmt::Debug for RoleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToServe { .. } => fmt::Display::fmt(self, f),
+            Self::Inherited(source) => write!(f, "{self}: {source}"),
+        }
+    }
 }
 
 /// Tells whether this process is the primary of a new cluster or one of its workers. To be called once, in the first

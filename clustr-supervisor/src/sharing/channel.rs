@@ -24,6 +24,9 @@ use crate::worker::{ChannelState, Worker};
 /// How long a worker without a descriptor is left alone before it is given one connection to see whether it has one now.
 const PROBE_AFTER: Duration = Duration::from_millis(100);
 
+/// How long after its channel ended a worker has ended as well, if that is why.
+const DEAF_AFTER: Duration = Duration::from_secs(1);
+
 /// What is due for some worker, and a buffer that is kept.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -32,11 +35,14 @@ pub(super) struct Pending {
     exhausted: Vec<(Time, WorkerId)>,
     /// When the kernel is asked again to carry what it had no room for.
     retry_at: Option<Time>,
+    /// Whose channel ended while connections were to come over it, and when that counts, if the worker is still there.
+    deaf: Vec<(Time, WorkerId)>,
 }
 
 impl Pending {
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.exhausted.iter().map(|(at, _)| *at).chain(self.retry_at).min()
+        let waiting = self.exhausted.iter().chain(&self.deaf).map(|(at, _)| *at);
+        waiting.chain(self.retry_at).min()
     }
 
     /// Sends what was offered in this turn: one message for each worker.
@@ -73,7 +79,11 @@ impl Sharing {
         let mut heard = Heard { at, ..Heard::default() };
         let Some(channel) = &mut worker.channel else { return heard };
         let Some(sender) = &mut channel.sender else { return heard };
-        let flushed = sender.flush();
+        if sender.flush().is_err() {
+            // The kernel has no room for descriptors under way (ETOOMANYREFS, unix(7)): nobody's fault here.
+            channel.offered = true;
+            self.channel.retry_at = Some(at.now + PROBE_AFTER);
+        }
         let mut said = std::mem::take(&mut self.channel.said);
         let received = sender.receive(TURN_MESSAGES_MAX, &mut said);
         let credits = credits(sender);
@@ -87,7 +97,7 @@ impl Sharing {
         }
         self.channel.said = said;
         self.settle(id, worker, credits, &mut heard);
-        match flushed.and(received) {
+        match received {
             Ok(Progress::Drained) => {}
             Ok(Progress::More) => heard.more = true,
             Ok(Progress::Closed) => self.hang_up_channel(id, worker, reactor, &mut heard),
@@ -176,6 +186,23 @@ impl Sharing {
         }
     }
 
+    /// A worker that lives and can be given nothing any more; each once.
+    pub(crate) fn deaf(&mut self, now: Time) -> Option<WorkerId> {
+        let (at, id) = *self.channel.deaf.first()?;
+        (at <= now).then(|| {
+            self.channel.deaf.remove(0);
+            id
+        })
+    }
+
+    /// Whether a worker that counts as ready without its word takes connections at all.
+    pub(crate) fn takes_nothing(&self, worker: &Worker) -> bool {
+        let over_channel =
+            worker.channel.as_ref().is_some_and(|channel| channel.state != ChannelState::Silent);
+        let over_node = worker.node.state != ChannelState::Silent;
+        self.handoff.is_some() && !self.given.is_empty() && !over_channel && !over_node
+    }
+
     fn hang_up_channel(
         &mut self,
         id: WorkerId,
@@ -187,6 +214,9 @@ impl Sharing {
         let draining = worker.channel.as_ref().is_some_and(|channel| channel.state == ChannelState::Draining);
         if draining && !drained {
             heard.events.push(Event::Drained(id));
+        }
+        if !draining && self.handoff.is_some() {
+            self.channel.deaf.push((heard.at.now + DEAF_AFTER, id));
         }
         self.close_channel(id, worker, reactor);
     }

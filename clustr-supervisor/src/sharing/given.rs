@@ -28,11 +28,24 @@ pub(super) struct One {
 }
 
 /// Binds them all, or none.
+///
+/// Where workers accept for themselves, the sockets block, as those of systemd do: whether accept(2) waits is a flag of
+/// the socket, not of the descriptor, and a plain program expects that it does.
 pub(super) fn bind(
     wanted: &[Listen],
     inherited: &[(u32, OwnedFd)],
+    share: Share,
 ) -> Result<Vec<(String, Listener)>, StartError> {
-    let named = |listen: &Listen| Ok((listen.name.clone(), open(&listen.addr, inherited)?));
+    let blocking = match share {
+        Share::Auto | Share::Shared => true,
+        Share::Handoff => false,
+    };
+    let named = |listen: &Listen| {
+        let listener = open(&listen.addr, inherited)?;
+        let set = rustix::io::ioctl_fionbio(&listener, !blocking);
+        set.map_err(|errno| ListenError::Mode { addr: listen.addr.to_string(), source: errno.into() })?;
+        Ok((listen.name.clone(), listener))
+    };
     let bound: Result<_, ListenError> = wanted.iter().map(named).collect();
     bound.map_err(StartError::Listen)
 }
@@ -142,7 +155,9 @@ mod tests {
 
     #[test]
     fn where_connections_are_handed_over_only_datagrams_are_lent() {
-        let bound = bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[]).unwrap();
+        let bound =
+            bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[], Share::Handoff)
+                .unwrap();
         let mut table = Table::handing_over(Vec::new());
         let given = Given::new(bound, &mut table);
         assert_eq!(given.environment(true), [("LISTEN_FDS", "1".into()), ("LISTEN_FDNAMES", "dns".into())]);
@@ -152,7 +167,10 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_nobody_gave_us_is_named() {
-        let StartError::Listen(error) = bind(&[listen("web", "fd:9")], &[]).unwrap_err() else { panic!() };
+        let StartError::Listen(error) = bind(&[listen("web", "fd:9")], &[], Share::Shared).unwrap_err()
+        else {
+            panic!()
+        };
         assert!(error.to_string().contains('9'), "{error}");
     }
 }

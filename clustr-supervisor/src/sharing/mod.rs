@@ -70,7 +70,7 @@ impl Sharing {
     /// Binds what the primary was told to listen on.
     pub(crate) fn new(config: &mut Config) -> Result<Self, StartError> {
         let inherited = std::mem::take(&mut config.inherited);
-        let listeners = given::bind(&config.listen, &inherited)?;
+        let listeners = given::bind(&config.listen, &inherited, config.share)?;
         let (mut table, handoff) = match config.share {
             Share::Auto | Share::Shared => (Table::new(inherited), None),
             Share::Handoff => (Table::handing_over(inherited), Some(Handoff::new(config.balance))),

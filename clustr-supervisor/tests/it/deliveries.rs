@@ -24,6 +24,16 @@ pub(crate) fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) 
 
 /// What a worker of these tests does; `kind` is the test's word for it.
 pub(crate) fn serve(kind: &str) {
+    if kind == "deaf" {
+        let number = std::env::var(clustr_net::handoff::CHANNEL_VARIABLE).unwrap().parse().unwrap();
+        drop(clustr_net::inherited::claim(number).unwrap());
+        loop {
+            std::thread::park();
+        }
+    }
+    if kind == "plain" {
+        return accept_plainly();
+    }
     let mut worker = Worker::from_env().unwrap().unwrap();
     if kind == "exhausted" {
         setrlimit(Resource::Nofile, Rlimit { current: Some(FEW), maximum: Some(FEW) }).unwrap();
@@ -41,6 +51,16 @@ pub(crate) fn serve(kind: &str) {
             None => {}
         }
         kept.retain(is_open);
+    }
+}
+
+/// A program that knows nothing but the descriptor, and waits in accept(2).
+fn accept_plainly() {
+    let listener = std::net::TcpListener::from(clustr_net::inherited::claim(3).unwrap());
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(std::process::id().to_string().as_bytes());
     }
 }
 
@@ -197,4 +217,24 @@ fn a_program_that_says_nothing_counts_as_ready_and_serves() {
         config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
     });
     wait_for_all(primary.address(), &primary.pids());
+}
+
+#[test]
+fn a_plain_accept_waits_as_it_would_under_systemd() {
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::Shared, "plain")(config);
+        config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
+    });
+    wait_for_all(primary.address(), &primary.pids());
+}
+
+#[test]
+fn a_worker_that_closes_its_channel_and_lives_on_is_not_taken_for_one_that_serves() {
+    let primary = Primary::begin_with(1, listening(Share::Handoff, "deaf"));
+    let mut control = primary.connect();
+    control.send(r#"{"id":1,"cmd":"subscribe"}"#);
+    let began = Instant::now();
+    while !control.receive().contains(r#""news":"left""#) {
+        assert!(began.elapsed() < DEADLINE);
+    }
 }
