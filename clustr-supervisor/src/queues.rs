@@ -13,7 +13,7 @@ impl Supervisor {
         }
         self.pump();
         if self.is_ending() {
-            return;
+            return self.sharing.leave_queues();
         }
         let app = &self.app;
         let has_hope = |slot| app.slot(slot).is_some_and(is_hopeful);

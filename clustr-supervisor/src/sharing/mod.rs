@@ -250,6 +250,11 @@ impl Sharing {
         seats.tend(&mut self.table, is_hopeful, now)
     }
 
+    /// The app ends: queues stay as they are until all are closed, and nothing is due for them.
+    pub(crate) fn leave_queues(&mut self) {
+        self.seats.iter_mut().for_each(Seats::leave_be);
+    }
+
     /// A worker has ended, or was never there: its queues are its successor's.
     pub(crate) fn vacate(&mut self, id: WorkerId) {
         if let Some(seats) = &mut self.seats {

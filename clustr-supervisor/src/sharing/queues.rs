@@ -225,6 +225,11 @@ impl Seats {
         std::mem::take(&mut self.facts)
     }
 
+    /// Nothing is given up or closed any more.
+    pub(super) fn leave_be(&mut self) {
+        self.seats.iter_mut().for_each(|seat| (seat.shut, seat.leaving) = (None, None));
+    }
+
     /// Finds the queues that nobody will take: of slots that have nobody, or another queue.
     fn give_up(&mut self, is_hopeful: &impl Fn(SlotId) -> bool, now: Time) {
         for seat in self.seats.iter_mut().filter(|seat| seat.shut.is_some_and(|until| until <= now)) {
