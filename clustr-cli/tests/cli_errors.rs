@@ -106,6 +106,9 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run --cwd nowhere -- node app.js",
         "scale many",
         "run --balance sticky -- node app.js",
+        "run --balance random -- node app.js",
+        "run --share handoff --balance hash -- node app.js",
+        "run --share per-worker --balance least-busy -- node app.js",
         "run --listen 300000 -- node app.js",
         "run -l web= -- node app.js",
         "run -l 1.2.3.4 -- node app.js",
@@ -126,6 +129,7 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
         "run -l fd:99 -- node app.js",
         "run -l unix:/nowhere/app.sock -- node app.js",
         "run -l :0 --share handoff --delivery fds -- node app.js",
+        "run -l unix:app.sock --share per-worker -- node app.js",
     ]));
 }
 
@@ -133,9 +137,7 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
 fn what_this_version_does_not_have_is_recognised_and_refused() {
     let place = Place::new();
     golden!(place.transcript(&[
-        "run --share per-worker -- node app.js",
         "run --delivery intercept -- node app.js",
-        "run --share handoff --balance hash -- node app.js",
         "run --ready http:/health -- node app.js",
         "run --ready tcp:3002 -- node app.js",
         "run --ready exec:true -- node app.js",

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clustr_core::Policy;
-pub use clustr_net::{Addr, Balance};
+pub use clustr_net::Addr;
+use clustr_net::balance;
+use clustr_net::steer::Steer;
 use nix::sys::signal::Signal;
 
 /// Everything a primary needs to know.
@@ -27,7 +29,7 @@ pub struct Config {
     pub share: Share,
     /// How sockets reach them.
     pub delivery: Delivery,
-    /// Which worker gets a connection; of meaning in [`Share::Handoff`] only.
+    /// Which worker gets a connection; of meaning in [`Share::Handoff`] and [`Share::PerWorker`].
     pub balance: Balance,
     /// What stands for "ready".
     pub ready: ReadyWhen,
@@ -67,7 +69,7 @@ impl Config {
             listen: Vec::new(),
             share: Share::Auto,
             delivery: Delivery::default(),
-            balance: Balance::RoundRobin,
+            balance: Balance::Auto,
             ready: ReadyWhen::Auto,
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,
@@ -154,8 +156,69 @@ pub enum Share {
     Auto,
     /// Every worker accepts from the one queue in the kernel.
     Shared,
+    /// Each worker has a queue of its own, which the kernel fills and the primary keeps; TCP and UDP alone.
+    PerWorker,
     /// The primary accepts, and hands each connection to one worker; datagrams are shared.
     Handoff,
+}
+
+/// Which worker gets a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Balance {
+    /// What fits: in turn in [`Share::Handoff`], by hash in [`Share::PerWorker`].
+    #[default]
+    Auto,
+    /// In `handoff`: to each in turn.
+    RoundRobin,
+    /// In `handoff`: to the one with the least load.
+    LeastBusy,
+    /// In `per-worker`: by a hash of the client's address and port.
+    Hash,
+    /// In `per-worker`: by chance.
+    Random,
+    /// In `per-worker`: by the CPU on which it arrives.
+    Cpu,
+    /// In both: all of one client address to one slot.
+    Sticky,
+}
+
+impl Balance {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::RoundRobin => "round-robin",
+            Self::LeastBusy => "least-busy",
+            Self::Hash => "hash",
+            Self::Random => "random",
+            Self::Cpu => "cpu",
+            Self::Sticky => "sticky",
+        }
+    }
+
+    /// What it means where the primary hands over; `None`: nothing.
+    #[must_use]
+    pub const fn handoff(self) -> Option<balance::Balance> {
+        match self {
+            Self::Auto | Self::RoundRobin => Some(balance::Balance::RoundRobin),
+            Self::LeastBusy => Some(balance::Balance::LeastBusy),
+            Self::Sticky => Some(balance::Balance::Sticky),
+            Self::Hash | Self::Random | Self::Cpu => None,
+        }
+    }
+
+    /// What it means where the kernel fills queues; `None`: nothing.
+    #[must_use]
+    pub const fn steer(self) -> Option<Steer> {
+        match self {
+            Self::Auto | Self::Hash => Some(Steer::Hash),
+            Self::Random => Some(Steer::Random),
+            Self::Cpu => Some(Steer::Cpu),
+            Self::Sticky => Some(Steer::Sticky),
+            Self::RoundRobin | Self::LeastBusy => None,
+        }
+    }
 }
 
 /// What stands for a worker's word that it can serve.

@@ -5,8 +5,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use clustr_net::BindError;
 use clustr_net::activation::NameError;
+use clustr_net::queue::QueueError;
+use clustr_net::{Addr, BindError};
 
 use crate::process::LookupError;
 
@@ -93,14 +94,6 @@ pub enum ListenError {
         /// Why not.
         source: clustr_net::AddrError,
     },
-    /// Whether it blocks cannot be set.
-    #[error("could not set up {addr}")]
-    Mode {
-        /// Where it listens.
-        addr: String,
-        /// Why not.
-        source: io::Error,
-    },
     /// It has no name that `LISTEN_FDNAMES` could carry.
     #[error(transparent)]
     Name(NameError),
@@ -110,6 +103,26 @@ pub enum ListenError {
     /// `LISTEN_FDS` gives a worker a listener, never a connection.
     #[error("connections cannot be handed over through LISTEN_FDS")]
     HandoffByFds,
+    /// Only a port that clustr binds itself can have several queues.
+    #[error("{0} cannot have a queue for each worker: only TCP and UDP that clustr binds itself can")]
+    NoQueues(Addr),
+    /// The kernel makes no queues.
+    #[error("could not make queues")]
+    Queues(#[source] QueueError),
+    /// A way to choose workers that this sharing has not.
+    #[error("connections cannot be balanced by '{0}' in this sharing")]
+    Balance(&'static str),
+}
+
+impl From<QueueError> for ListenError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are the kernel's, and may become more")]
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Bind(error) => Self::Bind(error),
+            QueueError::Family(addr) => Self::NoQueues(addr),
+            other => Self::Queues(other),
+        }
+    }
 }
 
 impl ListenError {
@@ -123,7 +136,13 @@ impl ListenError {
             Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
                 Some("ports below 1024 need a privilege: --listen :8080".into())
             }
-            Self::Bind(_) | Self::Mode { .. } => None,
+            Self::Bind(_) => None,
+            Self::NoQueues(_) => Some("--share shared".into()),
+            Self::Queues(_) => None,
+            Self::Balance(_) => Some(
+                "--share handoff for round-robin and least-busy, --share per-worker for hash, random and cpu"
+                    .into(),
+            ),
             Self::Address { .. } | Self::NoSuchFd(_) | Self::Adopt { .. } => {
                 Some("--listen :3001, and clustr binds it".into())
             }

@@ -117,8 +117,15 @@ impl Supervisor {
         self.sharing.withhold(id, &mut self.workers, ending, self.now);
     }
 
-    /// Asks over its channels; a worker that nobody has heard of there cannot be asked.
+    /// A worker that serves a queue of its own empties that first.
     fn drain(&mut self, id: WorkerId) {
+        if self.is_ending() || !self.sharing.detain(id, self.now) {
+            self.drain_now(id);
+        }
+    }
+
+    /// Asks over its channels; a worker that nobody has heard of there cannot be asked.
+    pub(crate) fn drain_now(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !self.sharing.drain(id, worker, self.now) {
             self.inbox.push_back(Event::DrainFailed(id));

@@ -61,6 +61,7 @@ impl Supervisor {
             Err(_) => Exit::Code(UNKNOWN_CODE),
         };
         self.hear_last_words(id);
+        self.sharing.vacate(id);
         self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
         self.inbox.push_back(Event::Exited(id, exit));
     }

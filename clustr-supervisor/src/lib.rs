@@ -98,6 +98,7 @@ mod logs;
 pub mod news;
 mod notify;
 mod process;
+mod queues;
 mod reactor;
 mod readiness;
 mod relay;

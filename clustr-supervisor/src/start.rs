@@ -50,6 +50,7 @@ impl Supervisor {
                 self.inbox.push_back(Event::Spawned(id));
             }
             Err(error) => {
+                self.sharing.vacate(id);
                 self.spawn_error = (error.to_string(), error.hint());
                 self.inbox.push_back(Event::SpawnFailed(id, error.fault()));
             }
@@ -65,7 +66,8 @@ impl Supervisor {
     fn try_spawn(&mut self, id: WorkerId, generation: Generation) -> Result<Worker, SpawnError> {
         let channels = self.channels().map_err(SpawnError::Descriptors)?;
         let stdio = self.stdio(id).map_err(SpawnError::Descriptors)?;
-        let (listeners, listen_variables) = self.sharing.lent();
+        self.sharing.seat(id).map_err(SpawnError::Descriptors)?;
+        let (listeners, listen_variables) = self.sharing.lent(id);
         let mut fds: Vec<BorrowedFd<'_>> = stdio.iter().map(AsFd::as_fd).chain(listeners).collect();
         let mut env = self.environment(id, generation);
         let listens = !listen_variables.is_empty();

@@ -165,6 +165,7 @@ impl Supervisor {
         self.execute(actions);
         self.pump();
         self.hand_over();
+        self.tend_queues();
         Ok(())
     }
 
@@ -205,7 +206,7 @@ impl Supervisor {
     }
 
     /// Gives the core its facts, until there are none: carrying out an order may bring new ones.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while let Some(event) = self.inbox.pop_front() {
             let actions = self.app.handle(event, self.now);
             self.execute(actions);
@@ -304,7 +305,7 @@ impl Drop for Supervisor {
 }
 
 /// Whether somebody is in the slot, or will be without anybody asking.
-fn is_hopeful(slot: SlotView) -> bool {
+pub(crate) fn is_hopeful(slot: SlotView) -> bool {
     match slot.state {
         SlotState::Starting
         | SlotState::Ready

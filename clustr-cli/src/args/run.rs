@@ -29,23 +29,27 @@ pub(crate) enum Delivery {
 }
 
 const SHARE: Choice<Share> = Choice {
-    now: &[("auto", Share::Auto), ("shared", Share::Shared), ("handoff", Share::Handoff)],
+    now: &[
+        ("auto", Share::Auto),
+        ("shared", Share::Shared),
+        ("per-worker", Share::PerWorker),
+        ("handoff", Share::Handoff),
+    ],
     also: &[],
-    later: &[("per-worker", "--share shared, where a dead worker's connections wait for the others too")],
+    later: &[],
 };
 
 const BALANCE: Choice<Balance> = Choice {
     now: &[
         ("round-robin", Balance::RoundRobin),
         ("least-busy", Balance::LeastBusy),
+        ("hash", Balance::Hash),
+        ("random", Balance::Random),
+        ("cpu", Balance::Cpu),
         ("sticky", Balance::Sticky),
     ],
     also: &[],
-    later: &[
-        ("hash", "--balance sticky, by the client's address"),
-        ("random", "--balance round-robin"),
-        ("cpu", "--balance least-busy"),
-    ],
+    later: &[],
 };
 
 const DELIVERY: Choice<Delivery> = Choice {
@@ -121,11 +125,12 @@ pub(crate) struct RunOptions {
     #[arg(short = 'l', long, value_name = "[NAME=]ADDR", value_parser = values::listen, help_heading = "Workers")]
     pub(crate) listen: Vec<Listen>,
     /// How workers get connections [default: auto]
-    #[arg(long, value_name = "auto|shared|handoff", value_parser = SHARE, hide_possible_values = true,
+    #[arg(long, value_name = "auto|shared|per-worker|handoff", value_parser = SHARE, hide_possible_values = true,
         help_heading = "Workers")]
     pub(crate) share: Option<Share>,
-    /// Which worker gets a connection, with --share handoff [default: round-robin]
-    #[arg(long, value_name = "round-robin|least-busy|sticky", value_parser = BALANCE,
+    /// Which worker gets a connection: with --share handoff round-robin (default), least-busy or sticky; with per-worker
+    /// hash (default), random, cpu or sticky
+    #[arg(long, value_name = "WAY", value_parser = BALANCE,
         hide_possible_values = true, help_heading = "Workers")]
     pub(crate) balance: Option<Balance>,
     /// How sockets reach a worker; may be repeated [default: auto]

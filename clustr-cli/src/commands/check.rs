@@ -78,14 +78,11 @@ fn folder(program: &Program) -> String {
 }
 
 fn sharing_words(share: Share, balance: Balance) -> String {
-    let balance = match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastBusy => "least-busy",
-        Balance::Sticky => "sticky",
-    };
+    let or = |default| if balance == Balance::Auto { default } else { balance.name() };
     match share {
         Share::Auto | Share::Shared => "shared".to_owned(),
-        Share::Handoff => format!("handoff, {balance}"),
+        Share::PerWorker => format!("per-worker, {}", or("hash")),
+        Share::Handoff => format!("handoff, {}", or("round-robin")),
     }
 }
 

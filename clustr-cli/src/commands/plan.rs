@@ -153,14 +153,30 @@ fn share(asked: Option<Share>) -> Share {
 
 /// A balance that nobody could keep is no wish to be ignored.
 fn balance(asked: Option<Balance>, share: Share) -> Result<Balance, Failure> {
-    match (asked, share) {
-        (Some(_), Share::Auto | Share::Shared) => Err(Failure::Usage(Usage {
-            what: "--balance needs --share handoff".to_owned(),
-            detail: Some("in `shared`, workers accept for themselves, the idle ones first".to_owned()),
-            hint: Some("clustr run --share handoff --balance … -- COMMAND".to_owned()),
-        })),
-        (asked, _) => Ok(asked.unwrap_or_default()),
+    let asked = asked.unwrap_or_default();
+    let (is_kept, detail, instead) = match share {
+        Share::Auto | Share::Shared => {
+            let detail = "in `shared`, workers accept for themselves, the idle ones first";
+            (asked == Balance::Auto, detail, if asked.handoff().is_some() { "handoff" } else { "per-worker" })
+        }
+        Share::PerWorker => {
+            let detail = "in `per-worker` the kernel chooses, and knows nothing of turns or of who is busy";
+            (asked.steer().is_some(), detail, "handoff")
+        }
+        Share::Handoff => {
+            let detail = "in `handoff` the primary chooses: round-robin, least-busy or sticky";
+            (asked.handoff().is_some(), detail, "per-worker")
+        }
+    };
+    if is_kept {
+        return Ok(asked);
     }
+    let word = asked.name();
+    Err(Failure::Usage(Usage {
+        what: format!("--balance {word} needs --share {instead}"),
+        detail: Some(detail.to_owned()),
+        hint: Some(format!("clustr run --share {instead} --balance {word} -- COMMAND")),
+    }))
 }
 
 fn web_concurrency(text: &str, error: &ValueError) -> Failure {

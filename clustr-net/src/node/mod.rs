@@ -53,7 +53,7 @@ pub use lines::LINE_BYTES_MAX;
 pub use message::{Decoder, Dialect, Message};
 pub use outbox::{QUEUE_BYTES_MAX, SendError};
 pub use query::{AddressKind, Query};
-pub use table::{Answer, Closed, Fate, Gone, Table};
+pub use table::{Answer, Bound, Closed, Fate, Gone, Table};
 pub use window::{WINDOW_MAX, Window};
 pub use worker::{Heard, Worker};
 

@@ -7,6 +7,9 @@
 //! a wish for a port of its own, the index must be equal too, so that the first `listen(0)` of every worker shares
 //! one port and the second another. A listener outlives the workers that hold it unless they closed it themselves:
 //! a successor finds the same port, and the connections that waited meanwhile.
+//!
+//! In a table that is [`queueing`](Table::queueing), what is held in common is the port: each worker is answered with a
+//! queue of its own on it, which whoever calls chooses.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::addr::{Addr, Host};
 use crate::listener::{Kind, Listener, Options};
+use crate::queue::{Plan, QueueError, QueueId, Queues};
 
 use super::query::{self, AddressKind, Query};
 
@@ -35,6 +39,7 @@ pub struct Table {
     inherited: BTreeMap<u32, OwnedFd>,
     last_number: u64,
     hands_over: bool,
+    queueing: Option<Plan>,
     evicted: Option<Closed>,
 }
 
@@ -45,7 +50,7 @@ struct Entry {
     key: String,
     /// Which queries it answers; `None` for one that was bound before anybody asked.
     identity: Option<Identity>,
-    listener: Listener,
+    bound: Bound,
     holders: BTreeSet<u64>,
     /// Who held it last, if that one ended rather than closed it: from then on it waits for a successor.
     left_by: Option<u64>,
@@ -66,13 +71,22 @@ struct Identity {
     index: Option<i64>,
 }
 
+/// What is bound for an address.
+#[derive(Debug)]
+pub enum Bound {
+    /// One listener, for all workers.
+    Listener(Listener),
+    /// A queue for each worker.
+    Queues(Box<Queues>),
+}
+
 /// A listener that has closed for the table: dropped, it closes for everybody.
 #[derive(Debug)]
 pub struct Closed {
     /// Its number in the table.
     pub number: u64,
-    /// The socket.
-    pub listener: Listener,
+    /// The socket, or the sockets.
+    pub bound: Bound,
 }
 
 /// The answer to a query: words for the line, and the descriptor that goes with it.
@@ -117,7 +131,8 @@ impl Table {
     #[must_use]
     pub fn new(inherited: Vec<(u32, OwnedFd)>) -> Self {
         let inherited = inherited.into_iter().collect();
-        Self { entries: Vec::new(), inherited, last_number: 0, hands_over: false, evicted: None }
+        let (entries, last_number, hands_over, queueing, evicted) = (Vec::new(), 0, false, None, None);
+        Self { entries, inherited, last_number, hands_over, queueing, evicted }
     }
 
     /// A table whose streams stay with us: workers get connections instead, by
@@ -127,10 +142,16 @@ impl Table {
         Self { hands_over: true, ..Self::new(inherited) }
     }
 
-    /// Adds a listener that was bound before any worker asked, and that no worker can close. A query for its address
-    /// is answered with it. Returns its number.
-    pub fn give(&mut self, listener: Listener) -> u64 {
-        self.push(None, listener, "null".to_owned());
+    /// A table whose workers have a queue each: see [`answer_queued`](Self::answer_queued). It binds TCP and UDP alone.
+    #[must_use]
+    pub fn queueing(inherited: Vec<(u32, OwnedFd)>, plan: Plan) -> Self {
+        Self { queueing: Some(plan), ..Self::new(inherited) }
+    }
+
+    /// Adds what was bound before any worker asked, and that no worker can close. A query for its address is answered
+    /// with it. Returns its number.
+    pub fn give(&mut self, bound: impl Into<Bound>) -> u64 {
+        self.push(None, bound.into(), "null".to_owned());
         self.last_number
     }
 
@@ -142,9 +163,34 @@ impl Table {
     /// listeners that are held (one that nobody holds makes room: see [`take_evicted`](Self::take_evicted)). Nothing is
     /// remembered of a refusal, so that a later try can succeed.
     pub fn answer(&mut self, worker: u64, query: &Query) -> Answer<'_> {
-        match self.place(worker, query) {
-            Ok(place) => self.entries[place].answer(query, self.hands_over),
-            Err(errno) => Answer::refused(errno, query),
+        self.answer_queued((worker, 0), query, |_, _| Err(QueueError::Unknown))
+    }
+
+    /// The same where workers have queues: `choose` says which one of those of this number in the table the worker gets,
+    /// and makes it if it has to. `key` is what the first queue of a new port is for ([`Queues::open`]).
+    ///
+    /// Further errnos: what `choose` says ([`QueueError::errno`]); `EOPNOTSUPP` for what is neither TCP nor UDP.
+    pub fn answer_queued(
+        &mut self,
+        (worker, key): (u64, u32),
+        query: &Query,
+        choose: impl FnOnce(u64, &mut Queues) -> Result<QueueId, QueueError>,
+    ) -> Answer<'_> {
+        let place = match self.place((worker, key), query) {
+            Ok(place) => place,
+            Err(errno) => return Answer::refused(errno, query),
+        };
+        let entry = &mut self.entries[place];
+        let chosen = match &mut entry.bound {
+            Bound::Listener(_) => Ok(None),
+            Bound::Queues(queues) => choose(entry.number, queues).map(Some),
+        };
+        match chosen {
+            Ok(queue) => entry.answer(query, self.hands_over, queue),
+            Err(error) => {
+                entry.let_go(worker);
+                Answer::refused(errno(error.errno()), query)
+            }
         }
     }
 
@@ -194,20 +240,46 @@ impl Table {
     /// asked for would else collect connections that nobody accepts.
     pub fn close_idle(&mut self) -> Vec<Addr> {
         let idle = self.entries.extract_if(.., |entry| entry.is_idle());
-        idle.map(|entry| entry.listener.local_addr().clone()).collect()
+        idle.map(|entry| entry.bound.local_addr().clone()).collect()
     }
 
-    /// The listeners that are open, oldest first.
+    /// The listeners that are open, oldest first; without those that are queues.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
-        self.entries.iter().map(|entry| &entry.listener)
+        self.entries.iter().filter_map(|entry| entry.bound.listener())
+    }
+
+    /// Where something is bound, oldest first.
+    pub fn addrs(&self) -> impl Iterator<Item = &Addr> {
+        self.entries.iter().map(|entry| entry.bound.local_addr())
+    }
+
+    /// The ports that have a queue for each worker, by their numbers, oldest first.
+    pub fn ports(&mut self) -> impl Iterator<Item = (u64, &mut Queues)> {
+        self.entries.iter_mut().filter_map(|entry| match &mut entry.bound {
+            Bound::Queues(queues) => Some((entry.number, &mut **queues)),
+            Bound::Listener(_) => None,
+        })
+    }
+
+    /// The queues of one port, by its number.
+    #[must_use]
+    pub fn queues(&self, number: u64) -> Option<&Queues> {
+        match &self.entries.get(self.place_of(number)?)?.bound {
+            Bound::Queues(queues) => Some(queues),
+            Bound::Listener(_) => None,
+        }
     }
 
     /// A listener by its number, and its key.
     #[must_use]
     pub fn listener(&self, number: u64) -> Option<(&Listener, &str)> {
+        let entry = &self.entries[self.place_of(number)?];
+        Some((entry.bound.listener()?, &entry.key))
+    }
+
+    fn place_of(&self, number: u64) -> Option<usize> {
         // Numbers ascend, and there are few.
-        let place = self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
-        Some((&self.entries[place].listener, &self.entries[place].key))
+        self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
     }
 
     /// The number that goes with a key.
@@ -216,12 +288,12 @@ impl Table {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.number)
     }
 
-    fn place(&mut self, worker: u64, query: &Query) -> Result<usize, Errno> {
+    fn place(&mut self, (worker, key): (u64, u32), query: &Query) -> Result<usize, Errno> {
         let identity = Identity::of(query);
         let target = target(query)?;
         let place = match self.find(worker, &identity, &target) {
             Some(place) => place,
-            None => self.open(identity, &target, query)?,
+            None => self.open(identity, (&target, key), query)?,
         };
         if !self.entries[place].holders.insert(worker) {
             return Err(Errno::ADDRINUSE); // With SO_REUSEPORT a second bind would silently succeed.
@@ -234,24 +306,34 @@ impl Table {
         // A worker may bind one datagram port twice (`reuseAddr`): the kernel decides, on a socket of its own.
         let again = |entry: &Entry| identity.kind.is_datagram() && entry.holders.contains(&worker);
         let shared = |entry: &Entry| entry.identity.as_ref() == Some(identity) && !again(entry);
-        let given = |entry: &Entry| entry.given && matches(entry.listener.local_addr(), target);
+        let given = |entry: &Entry| entry.given && matches(entry.bound.local_addr(), target);
         self.entries.iter().position(shared).or_else(|| self.entries.iter().position(given))
     }
 
-    fn open(&mut self, identity: Identity, target: &Addr, query: &Query) -> Result<usize, Errno> {
+    fn open(&mut self, identity: Identity, target: (&Addr, u32), query: &Query) -> Result<usize, Errno> {
         if self.entries.len() >= LISTENERS_MAX {
             let oldest = self.entries.iter().position(Entry::is_idle).ok_or(Errno::MFILE)?;
             self.evicted = Some(self.entries.remove(oldest).into());
         }
-        let listener = match target {
-            Addr::Fd(number) => self.adopt(*number)?,
-            Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_) => {
-                Listener::bind(target, options(query)).map_err(|error| errno(error.errno()))?
-            }
-        };
+        let bound = self.bind(target, query)?;
         let data = if query.data.len() <= DATA_BYTES_MAX { query.data.clone() } else { "null".to_owned() };
-        self.push(Some(identity), listener, data);
+        self.push(Some(identity), bound, data);
         Ok(self.entries.len() - 1)
+    }
+
+    fn bind(&self, (target, key): (&Addr, u32), query: &Query) -> Result<Bound, Errno> {
+        match (target, self.queueing) {
+            (Addr::Tcp { .. } | Addr::Udp { .. }, Some(plan)) => {
+                let opened = Queues::open(target, options(query), plan, key);
+                opened.map(|(queues, _)| queues.into()).map_err(|error| errno(error.errno()))
+            }
+            (Addr::Fd(_) | Addr::Unix(_) | Addr::Abstract(_), Some(_)) => Err(Errno::OPNOTSUPP),
+            (Addr::Fd(number), None) => self.adopt(*number).map(Bound::Listener),
+            (Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_), None) => {
+                let bound = Listener::bind(target, options(query));
+                bound.map(Bound::Listener).map_err(|error| errno(error.errno()))
+            }
+        }
     }
 
     /// A second descriptor of an inherited socket: the first stays for a server that comes after this one closed.
@@ -262,14 +344,14 @@ impl Table {
         Listener::adopt(own).map_err(|_| Errno::INVAL)
     }
 
-    fn push(&mut self, identity: Option<Identity>, listener: Listener, data: String) {
+    fn push(&mut self, identity: Option<Identity>, bound: Bound, data: String) {
         self.last_number += 1;
         self.entries.push(Entry {
             number: self.last_number,
             key: self.last_number.to_string(),
             given: identity.is_none(),
             identity,
-            listener,
+            bound,
             holders: BTreeSet::new(),
             left_by: None,
             data,
@@ -279,8 +361,8 @@ impl Table {
 }
 
 impl Entry {
-    fn answer(&mut self, query: &Query, hands_over: bool) -> Answer<'_> {
-        let handed = hands_over && self.listener.kind() == Kind::Stream;
+    fn answer(&mut self, query: &Query, hands_over: bool, queue: Option<QueueId>) -> Answer<'_> {
+        let handed = hands_over && self.bound.kind() == Kind::Stream;
         let data = if has_ticket_keys(query) {
             // A TLS server cannot do without, and keys of ours survive the restart of all workers. Each listener
             // has its own: a session of one server must not be resumed at another that asks for more.
@@ -292,9 +374,9 @@ impl Entry {
             key: Cow::Borrowed(&self.key),
             errno: 0,
             data: Cow::Borrowed(data),
-            fd: (!handed).then(|| self.listener.as_fd()),
-            kind: self.listener.kind(),
-            sockname: self.listener.local_addr().socket_addr().filter(|_| handed),
+            fd: self.bound.fd(queue).filter(|_| !handed),
+            kind: self.bound.kind(),
+            sockname: self.bound.local_addr().socket_addr().filter(|_| handed),
             handed: handed.then_some(self.number),
         }
     }
@@ -326,7 +408,55 @@ impl Answer<'_> {
 
 impl From<Entry> for Closed {
     fn from(entry: Entry) -> Self {
-        Self { number: entry.number, listener: entry.listener }
+        Self { number: entry.number, bound: entry.bound }
+    }
+}
+
+impl Bound {
+    /// Where.
+    #[must_use]
+    pub const fn local_addr(&self) -> &Addr {
+        match self {
+            Self::Listener(listener) => listener.local_addr(),
+            Self::Queues(queues) => queues.addr(),
+        }
+    }
+
+    /// Connections or datagrams.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Listener(listener) => listener.kind(),
+            Self::Queues(queues) => queues.kind(),
+        }
+    }
+
+    /// The one listener.
+    #[must_use]
+    pub const fn listener(&self) -> Option<&Listener> {
+        match self {
+            Self::Listener(listener) => Some(listener),
+            Self::Queues(_) => None,
+        }
+    }
+
+    fn fd(&self, queue: Option<QueueId>) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Listener(listener) => Some(listener.as_fd()),
+            Self::Queues(queues) => queues.listener(queue?).map(AsFd::as_fd),
+        }
+    }
+}
+
+impl From<Listener> for Bound {
+    fn from(listener: Listener) -> Self {
+        Self::Listener(listener)
+    }
+}
+
+impl From<Queues> for Bound {
+    fn from(queues: Queues) -> Self {
+        Self::Queues(Box::new(queues))
     }
 }
 

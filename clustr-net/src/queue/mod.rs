@@ -47,6 +47,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::net::Shutdown;
 
 pub use mirror::{Member, Mirror};
@@ -288,6 +289,17 @@ impl Queues {
         }
     }
 
+    /// Hands a queue to the worker of another slot: clients stick to `key` from the next [`admit`](Self::admit) on.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unknown`].
+    pub fn rekey(&mut self, id: QueueId, key: u32) -> Result<(), QueueError> {
+        let queue = self.queues.iter_mut().find(|queue| queue.id == id && !queue.leaving);
+        queue.ok_or(QueueError::Unknown)?.key = key;
+        Ok(())
+    }
+
     /// Compares the port's listeners with the mirror. Returns the strangers; their pids: [`sock_diag::owner`].
     ///
     /// # Errors
@@ -412,7 +424,9 @@ impl Queues {
         self.queues.iter().filter(|queue| !queue.leaving).map(|queue| (queue.id, queue.key, queue.live))
     }
 
-    const fn kind(&self) -> Kind {
+    /// Connections or datagrams.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
         match self.addr {
             Addr::Udp { .. } => Kind::Datagram,
             Addr::Tcp { .. } | Addr::Unix(_) | Addr::Abstract(_) | Addr::Fd(_) => Kind::Stream,
@@ -473,6 +487,20 @@ impl Queues {
         let Some(queue) = self.queues.first().filter(|_| self.grouped) else { return Ok(()) };
         sys::attach_steering(queue.listener.as_fd(), program.insns())
             .map_err(|source| kernel("steer", source))
+    }
+}
+
+impl QueueError {
+    /// The kernel's word, or what stands for it.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Bind(error) => error.errno(),
+            Self::Kernel { source, .. } => source.raw_os_error(),
+            Self::Family(_) => Some(Errno::OPNOTSUPP.raw_os_error()),
+            Self::Strangers(_) => Some(Errno::ADDRINUSE.raw_os_error()),
+            Self::Steer(_) | Self::Unknown => None,
+        }
     }
 }
 

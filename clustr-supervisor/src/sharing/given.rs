@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use clustr_net::activation::check_name;
 use clustr_net::handoff::Family;
-use clustr_net::node::Table;
+use clustr_net::node::{Bound, Table};
+use clustr_net::queue::{Plan, QueueId, Queues};
 use clustr_net::{Addr, Kind, Listener, Options};
 
 use crate::config::{Delivery, Listen, Share};
@@ -27,36 +28,42 @@ pub(super) struct One {
     family: Option<Family>,
 }
 
-/// Binds them all, or none.
+/// Binds them all, or none. With a plan, each gets its first queue.
 ///
 /// Where workers accept for themselves, the sockets block, as those of systemd do: whether accept(2) waits is a flag of
 /// the socket, not of the descriptor, and a plain program expects that it does.
 pub(super) fn bind(
     wanted: &[Listen],
     inherited: &[(u32, OwnedFd)],
-    share: Share,
-) -> Result<Vec<(String, Listener)>, StartError> {
-    let blocking = match share {
-        Share::Auto | Share::Shared => true,
-        Share::Handoff => false,
+    plan: Option<Plan>,
+    hands_over: bool,
+) -> Result<Vec<(String, Bound)>, StartError> {
+    let open = |addr: &Addr| match plan {
+        None => open(addr, inherited, !hands_over).map(Bound::from),
+        Some(plan) => open_queues(addr, plan).map(Bound::from),
     };
-    let named = |listen: &Listen| {
-        let listener = open(&listen.addr, inherited)?;
-        let set = rustix::io::ioctl_fionbio(&listener, !blocking);
-        set.map_err(|errno| ListenError::Mode { addr: listen.addr.to_string(), source: errno.into() })?;
-        Ok((listen.name.clone(), listener))
-    };
+    let named = |listen: &Listen| Ok((listen.name.clone(), open(&listen.addr)?));
     let bound: Result<_, ListenError> = wanted.iter().map(named).collect();
     bound.map_err(StartError::Listen)
 }
 
-fn open(addr: &Addr, inherited: &[(u32, OwnedFd)]) -> Result<Listener, ListenError> {
+fn open(addr: &Addr, inherited: &[(u32, OwnedFd)], blocking: bool) -> Result<Listener, ListenError> {
     let Addr::Fd(number) = addr else {
-        return Listener::bind(addr, Options::default()).map_err(ListenError::Bind);
+        let options = Options { blocking, ..Options::default() };
+        return Listener::bind(addr, options).map_err(ListenError::Bind);
     };
     let (_, fd) = inherited.iter().find(|(open, _)| open == number).ok_or(ListenError::NoSuchFd(*number))?;
-    let adopted = fd.try_clone().and_then(Listener::adopt);
+    let adopted = fd.try_clone().and_then(Listener::adopt).and_then(|listener| {
+        rustix::io::ioctl_fionbio(&listener, !blocking)?;
+        Ok(listener)
+    });
     adopted.map_err(|source| ListenError::Adopt { number: *number, source })
+}
+
+fn open_queues(addr: &Addr, plan: Plan) -> Result<Queues, ListenError> {
+    let options = Options { blocking: true, ..Options::default() };
+    let opened = Queues::open(addr, options, plan, 0).map(|(queues, _)| queues);
+    opened.map_err(ListenError::from)
 }
 
 /// Whether these listeners can reach a worker at all.
@@ -72,16 +79,16 @@ pub(super) fn check(wanted: &[Listen], share: Share, delivery: Delivery) -> Resu
         Share::Handoff if delivery.fds && !delivery.channel && !delivery.node => {
             Err(StartError::Listen(ListenError::HandoffByFds))
         }
-        Share::Auto | Share::Shared | Share::Handoff => Ok(()),
+        Share::Auto | Share::Shared | Share::PerWorker | Share::Handoff => Ok(()),
     }
 }
 
 impl Given {
     /// Puts them into the table, where node's workers find them.
-    pub(super) fn new(listeners: Vec<(String, Listener)>, table: &mut Table) -> Self {
-        let given = listeners.into_iter().map(|(name, listener)| {
-            let family = family(&listener);
-            One { name, number: table.give(listener), family }
+    pub(super) fn new(listeners: Vec<(String, Bound)>, table: &mut Table) -> Self {
+        let given = listeners.into_iter().map(|(name, bound)| {
+            let family = family(&bound);
+            One { name, number: table.give(bound), family }
         });
         Self(given.collect())
     }
@@ -90,14 +97,26 @@ impl Given {
         self.0.is_empty()
     }
 
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.0.iter().any(|one| one.number == number)
+    }
+
     /// Those of which a worker gets the descriptor: where connections are handed over, only datagrams.
     pub(super) fn lent(&self, hands_over: bool) -> impl Iterator<Item = &One> {
         self.0.iter().filter(move |one| !hands_over || one.family.is_none())
     }
 
-    pub(super) fn fds<'a>(&self, table: &'a Table, hands_over: bool) -> Vec<BorrowedFd<'a>> {
-        let listener = |one: &One| Some(table.listener(one.number)?.0.as_fd());
-        self.lent(hands_over).filter_map(listener).collect()
+    /// `queue` says which one of a port is the worker's.
+    pub(super) fn fds<'a>(
+        &self,
+        table: &'a Table,
+        hands_over: bool,
+        queue: impl Fn(u64) -> Option<QueueId>,
+    ) -> Vec<BorrowedFd<'a>> {
+        let own = |number| table.queues(number)?.listener(queue(number)?);
+        let listener = |number| table.listener(number).map(|(listener, _)| listener);
+        let fd = |one: &One| Some(listener(one.number).or_else(|| own(one.number))?.as_fd());
+        self.lent(hands_over).filter_map(fd).collect()
     }
 
     pub(super) fn environment(&self, hands_over: bool) -> Vec<(&'static str, String)> {
@@ -116,8 +135,8 @@ impl Given {
     }
 }
 
-fn family(listener: &Listener) -> Option<Family> {
-    match (listener.kind(), listener.local_addr()) {
+fn family(bound: &Bound) -> Option<Family> {
+    match (bound.kind(), bound.local_addr()) {
         (Kind::Datagram, _) => None,
         (Kind::Stream, Addr::Unix(_) | Addr::Abstract(_)) => Some(Family::Unix),
         (Kind::Stream, Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Fd(_)) => Some(Family::Tcp),
@@ -156,19 +175,33 @@ mod tests {
     #[test]
     fn where_connections_are_handed_over_only_datagrams_are_lent() {
         let bound =
-            bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[], Share::Handoff)
-                .unwrap();
+            bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[], None, true).unwrap();
         let mut table = Table::handing_over(Vec::new());
         let given = Given::new(bound, &mut table);
         assert_eq!(given.environment(true), [("LISTEN_FDS", "1".into()), ("LISTEN_FDNAMES", "dns".into())]);
-        assert_eq!((given.fds(&table, true).len(), given.fds(&table, false).len()), (1, 2));
+        assert_eq!(
+            (given.fds(&table, true, |_| None).len(), given.fds(&table, false, |_| None).len()),
+            (1, 2)
+        );
         assert_eq!(given.handed(), [("web", Family::Tcp)]);
     }
 
     #[test]
+    fn what_cannot_have_a_queue_for_each_worker_is_refused() {
+        let plan = Some(crate::sharing::queues::plan(clustr_net::steer::Steer::Hash));
+        for addr in ["unix:/tmp/clustr-never.sock", "unix:@clustr-never", "fd:3"] {
+            let StartError::Listen(error) = bind(&[listen("web", addr)], &[], plan, false).unwrap_err()
+            else {
+                panic!()
+            };
+            assert!(matches!(error, ListenError::NoQueues(_)), "{error}");
+            assert!(error.to_string().contains(addr), "{error}");
+        }
+    }
+
+    #[test]
     fn a_descriptor_that_nobody_gave_us_is_named() {
-        let StartError::Listen(error) = bind(&[listen("web", "fd:9")], &[], Share::Shared).unwrap_err()
-        else {
+        let StartError::Listen(error) = bind(&[listen("web", "fd:9")], &[], None, false).unwrap_err() else {
             panic!()
         };
         assert!(error.to_string().contains('9'), "{error}");

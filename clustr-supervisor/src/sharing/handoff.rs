@@ -141,8 +141,8 @@ impl Handoff {
     /// A listener closes: whoever still waits for a worker of it has nobody left.
     pub(crate) fn close(&mut self, closed: &Closed, reactor: &mut Reactor) {
         let Some(lane) = self.lanes.remove(&closed.number) else { return };
-        if let Some(watch) = lane.watch {
-            reactor.deregister(&closed.listener, watch);
+        if let (Some(watch), Some(listener)) = (lane.watch, closed.bound.listener()) {
+            reactor.deregister(listener, watch);
         }
         self.lost += lane.waiting.len() as u64;
         for taker in self.takers.values_mut() {

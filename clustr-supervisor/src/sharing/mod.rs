@@ -1,7 +1,7 @@
 //! How workers get connections: the listeners, who has which, and over which ways they reach a worker.
 //!
-//! Owns the listeners of the app and what is under way to workers. Two ways of sharing: in `shared` every worker accepts
-//! from the one queue in the kernel; in [`handoff`] the primary accepts. Three ways of delivery, which add up: the
+//! Owns the listeners of the app and what is under way to workers. Three ways of sharing: in `shared` every worker accepts
+//! from the one queue in the kernel; in `per-worker` each has one of its own ([`queues`]); in [`handoff`] the primary accepts. Three ways of delivery, which add up: the
 //! descriptors that `LISTEN_FDS` counts ([`given`]), clustr's own channel ([`channel`]), node's ([`node`]). Never touches a
 //! worker's life: what it hears becomes events and facts for the supervisor.
 
@@ -9,19 +9,23 @@ mod channel;
 mod given;
 mod handoff;
 mod node;
+mod queues;
 mod reserve;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use clustr_core::{Event, SlotId, Time, WorkerId};
 use clustr_net::Connection;
 use clustr_net::node::{Closed, Fate, Table};
+use clustr_net::queue::Plan;
 
 use self::given::Given;
 use self::handoff::{Handoff, Via};
-use crate::config::{Config, Delivery, ReadyWhen, Share};
-use crate::error::StartError;
+use self::queues::Seats;
+use crate::config::{Balance, Config, Delivery, ReadyWhen, Share};
+use crate::error::{ListenError, StartError};
 use crate::news::Fact;
 use crate::reactor::Reactor;
 use crate::worker::{ChannelState, Worker};
@@ -61,6 +65,8 @@ pub(crate) struct Sharing {
     ready: ReadyWhen,
     /// `None`: every worker accepts for itself.
     handoff: Option<Handoff>,
+    /// `None`: no worker has a queue of its own.
+    seats: Option<Seats>,
     called_last: bool,
     node: node::Pending,
     channel: channel::Pending,
@@ -70,10 +76,12 @@ impl Sharing {
     /// Binds what the primary was told to listen on.
     pub(crate) fn new(config: &mut Config) -> Result<Self, StartError> {
         let inherited = std::mem::take(&mut config.inherited);
-        let listeners = given::bind(&config.listen, &inherited, config.share)?;
-        let (mut table, handoff) = match config.share {
-            Share::Auto | Share::Shared => (Table::new(inherited), None),
-            Share::Handoff => (Table::handing_over(inherited), Some(Handoff::new(config.balance))),
+        let (handoff, plan) = ways(config)?;
+        let listeners = given::bind(&config.listen, &inherited, plan, handoff.is_some())?;
+        let mut table = match plan {
+            Some(plan) => Table::queueing(inherited, plan),
+            None if handoff.is_some() => Table::handing_over(inherited),
+            None => Table::new(inherited),
         };
         given::check(&config.listen, config.share, config.delivery)?;
         Ok(Self {
@@ -82,6 +90,8 @@ impl Sharing {
             delivery: config.delivery,
             ready: config.ready,
             handoff,
+            // Half of the time that a stop may take: then it is asked, whoever may still come.
+            seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2)),
             called_last: false,
             node: node::Pending::default(),
             channel: channel::Pending::default(),
@@ -90,7 +100,11 @@ impl Sharing {
 
     /// The way of sharing, in the words of `clustr status`.
     pub(crate) const fn name(&self) -> &'static str {
-        if self.handoff.is_some() { "handoff" } else { "shared" }
+        match (&self.handoff, &self.seats) {
+            (Some(_), _) => "handoff",
+            (None, Some(_)) => "per-worker",
+            (None, None) => "shared",
+        }
     }
 
     /// The ways of delivery, in the words of `clustr status`.
@@ -115,19 +129,30 @@ impl Sharing {
         self.delivery.fds && self.given.lent(self.handoff.is_some()).next().is_some()
     }
 
+    /// Sees to it that a new worker has a queue wherever it has to have one.
+    pub(crate) fn seat(&mut self, id: WorkerId) -> io::Result<()> {
+        let Some(seats) = self.seats.as_mut().filter(|_| self.delivery.fds) else { return Ok(()) };
+        for (number, queues) in self.table.ports().filter(|(number, _)| self.given.has(*number)) {
+            seats.choose(id, number, queues).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
     /// The listeners that a new worker gets, in order, and the variables that tell it so.
-    pub(crate) fn lent(&self) -> (Vec<BorrowedFd<'_>>, Vec<(&'static str, String)>) {
+    pub(crate) fn lent(&self, id: WorkerId) -> (Vec<BorrowedFd<'_>>, Vec<(&'static str, String)>) {
         if !self.lends_listeners() {
             return (Vec::new(), Vec::new());
         }
         let hands_over = self.handoff.is_some();
-        (self.given.fds(&self.table, hands_over), self.given.environment(hands_over))
+        let queue = |number| self.seats.as_ref()?.of(id, number);
+        (self.given.fds(&self.table, hands_over, queue), self.given.environment(hands_over))
     }
 
     /// When to call [`Sharing::handle_timeout`].
     pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
         let handoff = self.handoff.as_ref().and_then(|handoff| handoff.deadline(now));
-        [self.node.deadline(), self.channel.deadline(), handoff].into_iter().flatten().min()
+        let queues = self.seats.as_ref().and_then(Seats::deadline);
+        [self.node.deadline(), self.channel.deadline(), handoff, queues].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -151,6 +176,9 @@ impl Sharing {
         if let Some(handoff) = &mut self.handoff {
             handoff.admit(id, true);
         }
+        if let Some(seats) = &mut self.seats {
+            seats.admit(id, &mut self.table);
+        }
     }
 
     /// From now on the worker gets none. In `shared` it stops when it drains. `ending`: so do all others, now.
@@ -161,6 +189,9 @@ impl Sharing {
         ending: bool,
         now: Time,
     ) {
+        if let Some(seats) = &mut self.seats {
+            seats.withhold(id, &mut self.table);
+        }
         let Some(handoff) = &mut self.handoff else { return };
         if ending && !self.called_last {
             self.called_last = true;
@@ -203,6 +234,34 @@ impl Sharing {
         handoff.take_lost()
     }
 
+    /// Whether a worker that shall leave has to empty its queues first: [`Sharing::emptied`] names it then.
+    pub(crate) fn detain(&mut self, id: WorkerId, now: Time) -> bool {
+        self.seats.as_mut().is_some_and(|seats| seats.detain(id, &mut self.table, now))
+    }
+
+    /// Workers that had to empty their queues and have, or that had to wait for too long.
+    pub(crate) fn emptied(&mut self, now: Time) -> Vec<WorkerId> {
+        self.seats.as_mut().map_or_else(Vec::new, |seats| seats.emptied(&mut self.table, now))
+    }
+
+    /// Closes queues that nobody will take. `is_hopeful` says whether somebody is in a slot, or will be.
+    pub(crate) fn tend_queues(&mut self, is_hopeful: impl Fn(SlotId) -> bool, now: Time) -> Vec<Fact> {
+        let Some(seats) = &mut self.seats else { return Vec::new() };
+        seats.tend(&mut self.table, is_hopeful, now)
+    }
+
+    /// The app ends: queues stay as they are until all are closed, and nothing is due for them.
+    pub(crate) fn leave_queues(&mut self) {
+        self.seats.iter_mut().for_each(Seats::leave_be);
+    }
+
+    /// A worker has ended, or was never there: its queues are its successor's.
+    pub(crate) fn vacate(&mut self, id: WorkerId) {
+        if let Some(seats) = &mut self.seats {
+            seats.vacate(id, &mut self.table);
+        }
+    }
+
     /// Tells a worker to finish what is open, now or when it has settled. Says whether that is possible.
     pub(crate) fn drain(&mut self, id: WorkerId, worker: &mut Worker, now: Time) -> bool {
         let over_channel = self.drain_channel(worker);
@@ -238,11 +297,17 @@ impl Sharing {
             if let Some(handoff) = &mut self.handoff {
                 handoff.close(&closed, reactor);
             }
+            if let Some(seats) = &mut self.seats {
+                seats.close(closed.number);
+            }
         }
     }
 
     /// At the end: how many clients still wait for a worker. There will be none.
     pub(crate) fn abandon(&mut self) -> u64 {
+        if self.seats.is_some() {
+            return Seats::waiting(&mut self.table);
+        }
         let Some(handoff) = &mut self.handoff else { return 0 };
         handoff.abandon();
         handoff.take_lost()
@@ -257,7 +322,18 @@ impl Sharing {
 
     /// What the workers listen on.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.table.listeners().map(|listener| listener.local_addr().to_string()).collect()
+        self.table.addrs().map(ToString::to_string).collect()
+    }
+}
+
+/// What carries out the wished way of sharing, and how queues are to be filled if there shall be any.
+fn ways(config: &Config) -> Result<(Option<Handoff>, Option<Plan>), StartError> {
+    let refused = || StartError::Listen(ListenError::Balance(config.balance.name()));
+    match config.share {
+        Share::Auto | Share::Shared if config.balance == Balance::Auto => Ok((None, None)),
+        Share::Auto | Share::Shared => Err(refused()),
+        Share::PerWorker => Ok((None, Some(queues::plan(config.balance.steer().ok_or_else(refused)?)))),
+        Share::Handoff => Ok((Some(Handoff::new(config.balance.handoff().ok_or_else(refused)?)), None)),
     }
 }
 

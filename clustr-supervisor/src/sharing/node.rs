@@ -8,6 +8,9 @@ use std::time::Duration;
 use clustr_core::{Event, SlotId, Time, WorkerId};
 use clustr_net::Connection;
 use clustr_net::node::{Endpoint, Fate, Progress, Query, Said, SendError};
+use clustr_net::queue::Queues;
+
+use rustix::io::Errno;
 
 use super::handoff::Via;
 use super::{Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
@@ -115,9 +118,8 @@ impl Sharing {
         reactor: &mut Reactor,
         heard: &mut Heard,
     ) {
-        if let (Said::Closed { key }, Some(handoff)) = (&word, &mut self.handoff) {
-            // Whatever becomes of the listener: here it accepts nothing any more.
-            self.table.number_of(key).into_iter().for_each(|number| handoff.part(id, number));
+        if let Said::Closed { key } = &word {
+            self.stop_filling(id, worker, key, heard.at.now);
         }
         match word {
             Said::Online { pid } => self.come_online(id, worker, pid),
@@ -150,6 +152,7 @@ impl Sharing {
                 self.node.closing.retain(|closing| closing.worker != worker.unique_id);
                 // From here on its closed servers and its hanging up mean what they mean in a drain.
                 worker.node.state = ChannelState::Draining;
+                self.seats.iter_mut().for_each(|seats| seats.leaves(id));
                 heard.events.push(Event::Left(id));
             }
             Said::HalfInitialised => {
@@ -177,6 +180,18 @@ impl Sharing {
         }
     }
 
+    /// A worker has closed its server. Whatever becomes of the listener: this one accepts nothing there any more.
+    fn stop_filling(&mut self, id: WorkerId, worker: &Worker, key: &str, now: Time) {
+        let Some(number) = self.table.number_of(key) else { return };
+        if let Some(handoff) = &mut self.handoff {
+            handoff.part(id, number);
+        }
+        let stays = worker.node.state != ChannelState::Draining && self.table.holds(worker.unique_id, key);
+        if let Some(seats) = self.seats.as_mut().filter(|_| stays) {
+            seats.shut(id, number, &mut self.table, now);
+        }
+    }
+
     fn answer(
         &mut self,
         id: WorkerId,
@@ -188,8 +203,17 @@ impl Sharing {
         // It listens again on what it has just closed: then it has not left.
         self.let_go(reactor, |closing| closing.worker == worker.unique_id);
         self.make_room();
-        let answer = self.table.answer(worker.unique_id, query);
+        let answer = match &mut self.seats {
+            None => self.table.answer(worker.unique_id, query),
+            Some(seats) => {
+                let choose = |number, queues: &mut Queues| seats.choose(id, number, queues);
+                self.table.answer_queued((worker.unique_id, id.slot.0), query, choose)
+            }
+        };
         let handed = answer.handed;
+        if self.seats.is_some() && answer.errno == -Errno::OPNOTSUPP.raw_os_error() {
+            heard.facts.push(no_queues(id, query));
+        }
         let sent = worker.node.endpoint.as_mut().map(|endpoint| endpoint.answer(query, answer));
         // An end that is closed is heard next.
         if let Some(Err(error)) = sent.filter(|sent| !matches!(sent, Err(SendError::Closed))) {
@@ -198,6 +222,9 @@ impl Sharing {
         }
         if let (Some(number), Some(handoff)) = (handed, &mut self.handoff) {
             handoff.join(id, number, Via::Node);
+        }
+        if let Some(seats) = &mut self.seats {
+            seats.seated(id, &mut self.table);
         }
         let evicted = self.table.take_evicted();
         self.unwatch(evicted, reactor);
@@ -280,6 +307,15 @@ pub(super) fn give(worker: &mut Worker, key: &str, connection: Connection) -> Re
 
 fn listening_fact(id: WorkerId, address: String) -> Fact {
     Fact::Listening { slot: id.slot.0, incarnation: id.incarnation, address }
+}
+
+fn no_queues(id: WorkerId, query: &Query) -> Fact {
+    let detail = format!(
+        "slot={} wants to listen on {}, which cannot have a queue for each worker: refused (ENOTSUP)",
+        id.slot,
+        query.describe()
+    );
+    Fact::Warning { detail, hint: Some("clustr run --share shared -- COMMAND".into()) }
 }
 
 fn broken(id: WorkerId, why: &str) -> Fact {

@@ -101,7 +101,7 @@ pub(crate) fn ask(address: SocketAddr, word: &str) -> String {
 }
 
 /// A connection with a word on it.
-fn opened(address: SocketAddr, word: &str) -> TcpStream {
+pub(crate) fn opened(address: SocketAddr, word: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(word.as_bytes()).unwrap();
@@ -109,19 +109,23 @@ fn opened(address: SocketAddr, word: &str) -> TcpStream {
 }
 
 /// All that comes, until the worker closes.
-fn heard(mut stream: TcpStream) -> String {
+pub(crate) fn heard(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
 }
 
-fn kill(pid: u64) {
+pub(crate) fn kill(pid: u64) {
+    signal(pid, Signal::KILL);
+}
+
+pub(crate) fn signal(pid: u64, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    kill_process(pid, signal).unwrap();
 }
 
 /// Asks until each of so many processes has answered.
-fn wait_for_all(address: SocketAddr, pids: &[u64]) {
+pub(crate) fn wait_for_all(address: SocketAddr, pids: &[u64]) {
     let (began, mut seen) = (Instant::now(), std::collections::BTreeSet::<u64>::new());
     while !pids.iter().all(|pid| seen.contains(pid)) {
         assert!(began.elapsed() < DEADLINE, "not all of {pids:?} answer: {seen:?}");
@@ -130,7 +134,7 @@ fn wait_for_all(address: SocketAddr, pids: &[u64]) {
 }
 
 /// Waits until the workers are others than these, and as many.
-fn wait_for_successors(primary: &Primary, before: &[u64]) -> Vec<u64> {
+pub(crate) fn wait_for_successors(primary: &Primary, before: &[u64]) -> Vec<u64> {
     let began = Instant::now();
     loop {
         let pids = primary.pids();
@@ -145,7 +149,7 @@ fn wait_for_successors(primary: &Primary, before: &[u64]) -> Vec<u64> {
 
 #[test]
 fn every_worker_serves_and_so_does_a_killed_ones_successor_in_each_sharing() {
-    for share in [Share::Shared, Share::Handoff] {
+    for share in [Share::Shared, Share::PerWorker, Share::Handoff] {
         let primary = Primary::start_with(2, listening(share, "channel"));
         let (address, pids) = (primary.address(), primary.pids());
         wait_for_all(address, &pids);
@@ -182,7 +186,7 @@ fn what_a_worker_has_no_descriptor_for_waits_until_it_has_one() {
 
 #[test]
 fn a_worker_that_drains_has_its_open_connection_answered() {
-    for share in [Share::Shared, Share::Handoff] {
+    for share in [Share::Shared, Share::PerWorker, Share::Handoff] {
         let primary = Primary::start_with(1, listening(share, "channel"));
         let mut stream = TcpStream::connect(primary.address()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -8,4 +8,5 @@ mod deliveries;
 mod examples;
 mod fixture;
 mod notices;
+mod queues;
 mod transcripts;

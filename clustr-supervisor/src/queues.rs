@@ -1,0 +1,24 @@
+//! What sharing `per-worker` needs of the loop in each turn.
+//!
+//! Owns nothing: the queues are `sharing`'s. Never decides which worker leaves: it says the word that was held back.
+//! Called by the loop of the supervisor, last in a turn.
+
+use crate::supervisor::{Supervisor, is_hopeful};
+
+impl Supervisor {
+    /// Tells workers to leave whose queues are empty now; closes queues that nobody will take.
+    pub(crate) fn tend_queues(&mut self) {
+        for id in self.sharing.emptied(self.now) {
+            self.drain_now(id);
+        }
+        self.pump();
+        if self.is_ending() {
+            return self.sharing.leave_queues();
+        }
+        let app = &self.app;
+        let has_hope = |slot| app.slot(slot).is_some_and(is_hopeful);
+        for fact in self.sharing.tend_queues(has_hope, self.now) {
+            self.tell(fact);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Sharing `per-worker`: which worker has which queue, who gets connections, and when a queue may go.
+//!
+//! Owns the seats: a queue, the slot that it is for, and the worker that has it now. A queue belongs to the primary and
+//! outlives its worker; the slot's next worker gets it with all who wait in it. The sockets and the kernel's program are
+//! `clustr_net::queue`'s, and are kept in the table. Never accepts. Called by the rest of `sharing`.
+//!
+//! A queue that nobody will take closes once no handshake is under way to it; a worker that shall leave is told so once it
+//! has emptied its queues, which nobody fills any more (`farewell`). Strangers on a port are looked for after each change and at no other
+//! time: a primary whose workers stay as they are sleeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use clustr_core::{SlotId, Time, WorkerId};
+use clustr_net::node::Table;
+use clustr_net::queue::{Plan, QueueError, QueueId, Queues, Removal};
+use clustr_net::sock_diag::{self, HalfOpen};
+use clustr_net::steer::Steer;
+
+use crate::news::Fact;
+
+mod farewell;
+
+use farewell::Farewell;
+
+/// How long a server that a worker has closed may be opened again before its queue is given up: as long as a listener.
+const REOPEN_GRACE: Duration = Duration::from_millis(200);
+/// How often it is looked whether a queue may go.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The queues of all ports, and whose they are.
+#[derive(Debug)]
+pub(super) struct Seats {
+    seats: Vec<Seat>,
+    admitted: BTreeSet<WorkerId>,
+    farewells: Vec<Farewell>,
+    /// The longest that a worker is kept from leaving by who may still come to its queues.
+    patience: Duration,
+    /// Strangers of whom was told, by inode.
+    told: BTreeSet<u64>,
+    changed: bool,
+    facts: Vec<Fact>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// The port, by its number in the table.
+    number: u64,
+    queue: QueueId,
+    slot: SlotId,
+    holder: Option<WorkerId>,
+    /// Its holder has closed its server, and may open it again.
+    shut: Option<Time>,
+    leaving: Option<Leaving>,
+}
+
+/// A queue that nobody will take.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// The handshakes that were under way when it was not filled any more, and still are; not known before it was asked.
+    half_open: Option<BTreeSet<HalfOpen>>,
+    next_at: Option<Time>,
+}
+
+/// How the queues of one primary are filled, for as long as it lives.
+pub(super) fn plan(steer: Steer) -> Plan {
+    // Strangers cannot know the hasher's keys.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish().to_be_bytes();
+    let seed = u32::from_be_bytes([random[0], random[1], random[2], random[3]]);
+    Plan { steer, seed, probes: None }
+}
+
+impl Seats {
+    pub(super) const fn new(patience: Duration) -> Self {
+        Self {
+            seats: Vec::new(),
+            admitted: BTreeSet::new(),
+            farewells: Vec::new(),
+            patience,
+            told: BTreeSet::new(),
+            changed: false,
+            facts: Vec::new(),
+        }
+    }
+
+    /// The queue of a worker on one port: the one it has; else the one that its slot's last worker left, or one that
+    /// nobody will take; else a new one.
+    pub(super) fn choose(
+        &mut self,
+        id: WorkerId,
+        number: u64,
+        queues: &mut Queues,
+    ) -> Result<QueueId, QueueError> {
+        self.changed = true;
+        self.enrol(number, queues);
+        let mut here = self.seats.iter_mut().filter(|seat| seat.number == number);
+        if let Some(seat) = here.find(|seat| seat.holder == Some(id)) {
+            seat.shut = None;
+            return Ok(seat.queue);
+        }
+        let place = self.place(id, number);
+        let Some(seat) = place.map(|place| &mut self.seats[place]) else {
+            let queue = queues.join(id.slot.0)?;
+            self.seats.push(Seat { holder: Some(id), ..Seat::new(number, queue, id.slot) });
+            return Ok(queue);
+        };
+        if seat.slot != id.slot {
+            queues.rekey(seat.queue, id.slot.0)?;
+        }
+        *seat = Seat { holder: Some(id), ..Seat::new(number, seat.queue, id.slot) };
+        Ok(seat.queue)
+    }
+
+    /// A seat that a new worker may take.
+    fn place(&self, id: WorkerId, number: u64) -> Option<usize> {
+        let is_free = |seat: &Seat| seat.number == number && seat.holder.is_none();
+        let find =
+            |which: &dyn Fn(&Seat) -> bool| self.seats.iter().position(|seat| is_free(seat) && which(seat));
+        find(&|seat| seat.slot == id.slot).or_else(|| find(&|seat| seat.leaving.is_some()))
+    }
+
+    /// A new port comes with its first queue.
+    fn enrol(&mut self, number: u64, queues: &Queues) {
+        for (queue, key, _) in queues.queues() {
+            if !self.seats.iter().any(|seat| (seat.number, seat.queue) == (number, queue)) {
+                self.seats.push(Seat::new(number, queue, SlotId(key)));
+            }
+        }
+    }
+
+    /// The queue that a worker has on a port.
+    pub(super) fn of(&self, id: WorkerId, number: u64) -> Option<QueueId> {
+        let has = |seat: &&Seat| seat.number == number && seat.holder == Some(id);
+        self.seats.iter().find(has).map(|seat| seat.queue)
+    }
+
+    pub(super) fn admit(&mut self, id: WorkerId, table: &mut Table) {
+        self.admitted.insert(id);
+        self.farewells.retain(|farewell| farewell.id != id);
+        self.steer(table);
+    }
+
+    pub(super) fn withhold(&mut self, id: WorkerId, table: &mut Table) {
+        if self.admitted.remove(&id) {
+            self.steer(table);
+        }
+    }
+
+    /// A worker has another queue now, or one again: it is filled if the worker is admitted.
+    pub(super) fn seated(&mut self, id: WorkerId, table: &mut Table) {
+        if self.admitted.contains(&id) {
+            self.steer(table);
+        }
+    }
+
+    /// A worker has closed its server on a port, and may open it again.
+    pub(super) fn shut(&mut self, id: WorkerId, number: u64, table: &mut Table, now: Time) {
+        let mut seats = self.seats.iter_mut().filter(|seat| seat.number == number);
+        if let Some(seat) = seats.find(|seat| seat.holder == Some(id)) {
+            seat.shut = Some(now + REOPEN_GRACE);
+            self.steer(table);
+        }
+    }
+
+    /// A worker has closed its servers because it leaves: its queues are its successor's.
+    pub(super) fn leaves(&mut self, id: WorkerId) {
+        self.seats.iter_mut().filter(|seat| seat.holder == Some(id)).for_each(|seat| seat.shut = None);
+    }
+
+    /// A worker has ended, or was never there: its queues wait for the next of its slot.
+    pub(super) fn vacate(&mut self, id: WorkerId, table: &mut Table) {
+        self.farewells.retain(|farewell| farewell.id != id);
+        for seat in self.seats.iter_mut().filter(|seat| seat.holder == Some(id)) {
+            (seat.holder, seat.shut) = (None, None);
+        }
+        self.withhold(id, table);
+    }
+
+    /// A port was let go.
+    pub(super) fn close(&mut self, number: u64) {
+        self.seats.retain(|seat| seat.number != number);
+    }
+
+    /// Tells the kernel who is live.
+    fn steer(&mut self, table: &mut Table) {
+        self.changed = true;
+        for (number, queues) in table.ports() {
+            let live: Vec<QueueId> = self.live(number).map(|seat| seat.queue).collect();
+            if let Err(error) = queues.admit(&live) {
+                self.facts.push(not_steered(queues, &error));
+            }
+        }
+    }
+
+    fn live(&self, number: u64) -> impl Iterator<Item = &Seat> {
+        let is_live =
+            |seat: &Seat| seat.shut.is_none() && seat.holder.is_some_and(|id| self.admitted.contains(&id));
+        self.seats.iter().filter(move |seat| seat.number == number && is_live(seat))
+    }
+
+    /// When to call [`Seats::tend`] at the latest.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let leaving = self.seats.iter().filter_map(|seat| seat.leaving.as_ref()?.next_at);
+        let shut = self.seats.iter().filter_map(|seat| seat.shut);
+        let farewells = self.farewells.iter().map(Farewell::due);
+        leaving.chain(shut).chain(farewells).min()
+    }
+
+    /// At the end of a turn: gives up queues that nobody will take, and closes those that may go. `is_hopeful` says
+    /// whether somebody is in a slot, or will be.
+    pub(super) fn tend(
+        &mut self,
+        table: &mut Table,
+        is_hopeful: impl Fn(SlotId) -> bool,
+        now: Time,
+    ) -> Vec<Fact> {
+        self.give_up(&is_hopeful, now);
+        for (number, queues) in table.ports() {
+            self.let_go(number, queues, now);
+        }
+        if std::mem::take(&mut self.changed) {
+            self.look(table);
+        }
+        std::mem::take(&mut self.facts)
+    }
+
+    /// Nothing is given up or closed any more.
+    pub(super) fn leave_be(&mut self) {
+        self.seats.iter_mut().for_each(|seat| (seat.shut, seat.leaving) = (None, None));
+    }
+
+    /// Finds the queues that nobody will take: of slots that have nobody, or another queue.
+    fn give_up(&mut self, is_hopeful: &impl Fn(SlotId) -> bool, now: Time) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.shut.is_some_and(|until| until <= now)) {
+            (seat.holder, seat.shut) = (None, None);
+            seat.leaving.get_or_insert_default();
+        }
+        let held: BTreeSet<(u64, SlotId)> = self.seats.iter().filter_map(Seat::held).collect();
+        for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
+            if !is_hopeful(seat.slot) || held.contains(&(seat.number, seat.slot)) {
+                seat.leaving.get_or_insert_default();
+            }
+        }
+    }
+
+    /// Closes queues to which no handshake is under way any more. Where no queue is live all stay: who comes, waits.
+    fn let_go(&mut self, number: u64, queues: &mut Queues, now: Time) {
+        if self.live(number).next().is_none() {
+            let stay = self.seats.iter_mut().filter(|seat| seat.number == number);
+            stay.filter_map(|seat| seat.leaving.as_mut()).for_each(|leaving| leaving.next_at = None);
+            return;
+        }
+        let mut over = Vec::new();
+        for seat in self.seats.iter_mut().filter(|seat| seat.number == number) {
+            if seat.leaving.as_mut().is_some_and(|leaving| leaving.is_over(queues, now)) {
+                over.push((seat.queue, seat.slot));
+            }
+        }
+        for (queue, slot) in over {
+            self.seats.retain(|seat| (seat.number, seat.queue) != (number, queue));
+            self.changed = true;
+            match queues.remove(queue) {
+                Ok(Removal::Closed { lost: 0 } | Removal::Postponed) => {}
+                Ok(Removal::Closed { lost }) => self.facts.push(lost_with(slot, queues, lost)),
+                Err(error) => self.facts.push(not_steered(queues, &error)),
+            }
+        }
+    }
+
+    /// Names whoever else has joined a port.
+    fn look(&mut self, table: &mut Table) {
+        let mut here = BTreeSet::new();
+        for (_, queues) in table.ports() {
+            // Without sock_diag there are no strangers that anybody could see.
+            for stranger in queues.look().unwrap_or_default() {
+                here.insert(stranger.inode);
+                if self.told.insert(stranger.inode) {
+                    self.facts.push(strange(queues, stranger.inode));
+                }
+            }
+        }
+        self.told.retain(|inode| here.contains(inode));
+    }
+
+    /// How many wait for a worker now.
+    pub(super) fn waiting(table: &mut Table) -> u64 {
+        let in_port = |(_, queues): (u64, &mut Queues)| -> u64 {
+            queues.queues().filter_map(|(id, ..)| queues.waiting(id).ok()).map(u64::from).sum()
+        };
+        table.ports().map(in_port).sum()
+    }
+}
+
+impl Seat {
+    const fn new(number: u64, queue: QueueId, slot: SlotId) -> Self {
+        Self { number, queue, slot, holder: None, shut: None, leaving: None }
+    }
+
+    fn held(&self) -> Option<(u64, SlotId)> {
+        self.holder.map(|_| (self.number, self.slot))
+    }
+}
+
+impl Leaving {
+    /// Whether everybody who was on the way to this queue has arrived, or has gone.
+    fn is_over(&mut self, queues: &Queues, now: Time) -> bool {
+        if self.next_at.is_some_and(|at| at > now) {
+            return false;
+        }
+        // Where the kernel does not say, nothing is to be waited for.
+        let now_open = queues.half_open().unwrap_or_default();
+        let left = match self.half_open.take() {
+            None => now_open,
+            Some(before) => &before & &now_open,
+        };
+        self.next_at = Some(now + LOOK_EVERY);
+        self.half_open.insert(left).is_empty()
+    }
+}
+
+fn not_steered(queues: &Queues, error: &QueueError) -> Fact {
+    let mut detail = format!("the queues of {} stay as they are: {error}", queues.addr());
+    if let Some(source) = std::error::Error::source(error) {
+        detail.push_str(&format!(": {source}"));
+    }
+    Fact::Warning { detail, hint: None }
+}
+
+fn lost_with(slot: SlotId, queues: &Queues, lost: u32) -> Fact {
+    let detail = format!(
+        "slot={slot} connections closed without an answer, its queue on {} has no worker any more: {lost}",
+        queues.addr()
+    );
+    Fact::Warning { detail, hint: None }
+}
+
+fn strange(queues: &Queues, inode: u64) -> Fact {
+    let who = sock_diag::owner(inode).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    let detail =
+        format!("{who} listens on {} as well, by SO_REUSEPORT: it gets no connections", queues.addr());
+    Fact::Warning { detail, hint: None }
+}

@@ -1,0 +1,64 @@
+//! A queue for each worker: kept by the primary, filled where somebody serves.
+
+use std::collections::BTreeMap;
+
+use clustr_supervisor::Supervisor;
+use clustr_supervisor::config::{Balance, Config, Share};
+use rustix::process::Signal;
+
+use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
+use crate::fixture::Primary;
+
+fn queued(config: &mut Config) {
+    listening(Share::PerWorker, "channel")(config);
+}
+
+#[test]
+fn status_says_per_worker() {
+    let primary = Primary::start_with(2, queued);
+    assert_eq!(primary.status()["apps"][0]["share"], "per-worker");
+}
+
+#[test]
+fn connections_are_spread_evenly_by_hash() {
+    let primary = Primary::start_with(4, queued);
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    let mut counts = BTreeMap::<String, u32>::new();
+    (0..4_000).for_each(|_| *counts.entry(ask(address, "hello")).or_default() += 1);
+    assert_eq!(counts.len(), 4, "{counts:?}");
+    assert!(counts.values().all(|count| (900..=1_100).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_killed_workers_waiting_clients_are_its_successors() {
+    let primary = Primary::start_with(2, queued);
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    // Stopped, they accept nothing: whoever comes waits in one of the queues.
+    pids.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    let waiting: Vec<_> = (0..12).map(|_| opened(address, "hello")).collect();
+    pids.iter().for_each(|pid| kill(*pid));
+    assert!(waiting.into_iter().map(heard).all(|answer| !answer.is_empty()));
+    wait_for_all(address, &wait_for_successors(&primary, &pids));
+}
+
+#[test]
+fn a_balance_that_the_kernel_cannot_keep_is_refused() {
+    for (share, balance) in [
+        (Share::PerWorker, Balance::RoundRobin),
+        (Share::PerWorker, Balance::LeastBusy),
+        (Share::Handoff, Balance::Hash),
+        (Share::Shared, Balance::Sticky),
+    ] {
+        let policy = clustr_core::Policy::builder(1).build().unwrap();
+        let command = vec!["true".into()];
+        let program = clustr_supervisor::config::Program { command, env: Vec::new(), cwd: None };
+        let mut config = Config::new("app", program, policy);
+        config.signals = clustr_supervisor::config::Signals::None;
+        config.subreaper = false;
+        (config.share, config.balance) = (share, balance);
+        let error = Supervisor::new(config).unwrap_err();
+        assert!(error.to_string().contains(balance.name()), "{error}");
+    }
+}
