@@ -21,13 +21,23 @@ fn status_says_per_worker() {
 
 #[test]
 fn connections_are_spread_evenly_by_hash() {
+    // Each share is binomial, with a deviation of 27: one run in some thousand is beyond 100 by chance, three are not.
+    let spreads: Vec<_> = (0..3).map(|_| spread()).take_while(|counts| !is_even(counts)).collect();
+    assert!(spreads.len() < 3, "{spreads:?}");
+}
+
+fn is_even(counts: &BTreeMap<String, u32>) -> bool {
+    counts.len() == 4 && counts.values().all(|count| (900..=1_100).contains(count))
+}
+
+/// How many of 4,000 connections each of four workers answers.
+fn spread() -> BTreeMap<String, u32> {
     let primary = Primary::start_with(4, queued);
     let (address, pids) = (primary.address(), primary.pids());
     wait_for_all(address, &pids);
-    let mut counts = BTreeMap::<String, u32>::new();
+    let mut counts = BTreeMap::new();
     (0..4_000).for_each(|_| *counts.entry(ask(address, "hello")).or_default() += 1);
-    assert_eq!(counts.len(), 4, "{counts:?}");
-    assert!(counts.values().all(|count| (900..=1_100).contains(count)), "{counts:?}");
+    counts
 }
 
 #[test]
