@@ -7,7 +7,7 @@ use clustr_supervisor::config::{Balance, Config, Share};
 use rustix::process::Signal;
 
 use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
-use crate::fixture::Primary;
+use crate::fixture::{DEADLINE, Primary};
 
 fn queued(config: &mut Config) {
     listening(Share::PerWorker, "channel")(config);
@@ -40,6 +40,17 @@ fn spread() -> BTreeMap<String, u32> {
     counts
 }
 
+/// A signal is under way for a moment, in which a worker may still accept somebody.
+fn wait_until_stopped(pid: u64) {
+    let began = std::time::Instant::now();
+    let is_stopped =
+        || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
+    while !is_stopped() {
+        assert!(began.elapsed() < DEADLINE, "{pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_killed_workers_waiting_clients_are_its_successors() {
     let primary = Primary::start_with(2, queued);
@@ -47,6 +58,7 @@ fn a_killed_workers_waiting_clients_are_its_successors() {
     wait_for_all(address, &pids);
     // Stopped, they accept nothing: whoever comes waits in one of the queues.
     pids.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    pids.iter().for_each(|pid| wait_until_stopped(*pid));
     let waiting: Vec<_> = (0..12).map(|_| opened(address, "hello")).collect();
     pids.iter().for_each(|pid| kill(*pid));
     assert!(waiting.into_iter().map(heard).all(|answer| !answer.is_empty()));
