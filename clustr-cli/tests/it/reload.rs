@@ -92,7 +92,10 @@ fn during_a_reload_another_is_remembered_scaling_is_busy_and_a_stop_ends_it() {
 #[test]
 fn a_hang_up_by_a_person_reloads() {
     with_node(|node| {
-        let mut primary = started(node, &[])?;
+        // These tests may run under nohup(1), and what was ignored at the start stays ignored.
+        let run = Run::app(node, "version.js").workers(2).through(&["env", "--default-signal=HUP"]);
+        let mut primary = run.start()?;
+        primary.wait_ready(2)?;
         primary.started.signal(Signal::HUP)?;
         primary.wait_count("reloaded", 1)?;
         ensure!(primary.status()?["apps"][0]["generation"] == 2, "{}", primary.status()?);
