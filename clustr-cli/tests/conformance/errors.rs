@@ -1,6 +1,7 @@
 //! What cannot be had is refused with the error that the app would see without a cluster.
 
 use std::net::{Ipv6Addr, TcpListener};
+use std::time::Instant;
 
 use clustr_benches::http;
 
@@ -12,8 +13,7 @@ use crate::harness::{Run, SOON, v4};
 fn a_port_that_somebody_has_is_in_use_until_it_is_free() {
     on_each_node("port in use, then free", |node| {
         let run = Run::app(node, "retry.js").workers(2);
-        let foreign =
-            TcpListener::bind((Ipv6Addr::UNSPECIFIED, run.port())).map_err(|error| error.to_string())?;
+        let foreign = taken(run.port())?;
         let mut primary = run.start()?;
         for slot in 0..2 {
             let line = format!("app.{slot} | cannot listen: EADDRINUSE bind {}", primary.port());
@@ -24,6 +24,19 @@ fn a_port_that_somebody_has_is_in_use_until_it_is_free() {
         http::get_from_all(primary.address(), "/", 2, SOON)?;
         primary.stop()
     });
+}
+
+/// Takes a port that was free a moment ago. The socket that tried it then may live a little longer, in a process that
+/// another test has forked and that is not its program yet.
+fn taken(port: u16) -> Result<TcpListener, String> {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if began.elapsed() > SOON => return Err(error.to_string()),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
 }
 
 #[test]
