@@ -51,8 +51,8 @@ pub struct Config {
     pub above: Above,
     /// How the program's variables are read anew at each reload; `None`: they stay what they are.
     pub fresh_env: Option<FreshEnv>,
-    /// Whether the code that only the start needed is let go once the app runs, as in a program that does nothing else: it
-    /// leaves this process's memory, and is read again from the executable where it is needed after all.
+    /// Whether the code that only the start needed is let go before the first worker starts, as in a program that does
+    /// nothing else: it leaves this process's memory, and is read again from the executable where it is needed after all.
     pub forgets_start: bool,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,

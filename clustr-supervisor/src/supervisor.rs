@@ -123,6 +123,9 @@ impl Supervisor {
     /// # Errors
     /// The kernel refuses to wait for events; every worker is killed then.
     pub fn run(mut self) -> Result<Verdict, StartError> {
+        if self.forgets_start {
+            sys::forget_code();
+        }
         self.hear_desk();
         self.announce_control();
         let actions = self.app.start(self.now);
@@ -248,9 +251,6 @@ impl Supervisor {
     pub(crate) fn tell(&mut self, fact: Fact) {
         let quiet = matches!(fact, Fact::Message { .. });
         self.tell_inside(&fact);
-        if self.forgets_start && matches!(fact, Fact::Running { .. }) {
-            sys::forget_code();
-        }
         if let Some(superior) = &self.superior {
             superior.tell(&fact, self.now);
         }
