@@ -5,7 +5,7 @@
 use clustr_core::{Action, Actions, Answer, Event, Generation, Notice, SlotId, Ticket, WorkerId};
 
 use crate::advice::{Advice, LastWords, advise};
-use crate::control::Setback;
+use crate::control::{Setback, rolled_back};
 use crate::news::Fact;
 use crate::supervisor::Supervisor;
 use crate::tell::{self, Knowledge};
@@ -39,6 +39,10 @@ impl Supervisor {
         let fact = tell::fact(notice, self);
         if matches!(fact, Fact::RolledBack { .. }) {
             self.setback = Setback::of(&fact);
+            self.rolled_back = rolled_back(&fact).map(|failed| (failed, self.now));
+        }
+        if matches!(notice, Notice::Reloaded { from, to, .. } if from != to) {
+            self.rolled_back = None;
         }
         self.tell(fact);
         if let Notice::GaveUp { slot, .. } = notice {

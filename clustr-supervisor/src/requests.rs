@@ -140,6 +140,7 @@ impl Supervisor {
             addresses: self.sharing.addresses(),
             share: self.sharing.name(),
             delivery: self.sharing.deliveries(),
+            rolled_back: self.rolled_back.clone(),
         };
         let pid = |worker| Some(self.workers.get(&worker)?.process.id());
         Status {

@@ -5,7 +5,7 @@
 use clustr_core::{App, SlotView, Time, WorkerId, WorkerView};
 
 use crate::clock::millis;
-use crate::control::protocol::{AppStatus, ListenerStatus, WorkerStatus};
+use crate::control::protocol::{AppStatus, ListenerStatus, RolledBack, WorkerStatus};
 use crate::process::usage;
 use crate::tell::exit_words;
 
@@ -17,6 +17,8 @@ pub(crate) struct AppFacts<'a> {
     pub(crate) addresses: Vec<String>,
     pub(crate) share: &'static str,
     pub(crate) delivery: Vec<String>,
+    /// The last reload that failed, and when.
+    pub(crate) rolled_back: Option<(RolledBack, Time)>,
 }
 
 /// An app as it is now. `pid` tells a worker's process.
@@ -38,6 +40,9 @@ pub(crate) fn app_status(
         listeners: listeners.collect(),
         workers: app.slots().flat_map(|slot| slot_status(app, &slot, now, &pid)).collect(),
         command: facts.command,
+        rolled_back: facts
+            .rolled_back
+            .map(|(failed, at)| RolledBack { ago_ms: millis(now.since(at)), ..failed }),
     }
 }
 

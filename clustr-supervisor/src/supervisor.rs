@@ -19,6 +19,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::clock;
 use crate::cluster::Desk;
 use crate::config::{Config, Output, ReadyWhen, Share};
+use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
 use crate::error::StartError;
 use crate::generations::Generations;
@@ -56,6 +57,8 @@ pub struct Supervisor {
     pub(crate) spawn_error: (String, Option<String>),
     /// Why the last reload failed, until whoever asked for it is told.
     pub(crate) setback: Option<Setback>,
+    /// The last reload that failed, and when, until one succeeds.
+    pub(crate) rolled_back: Option<(RolledBack, Time)>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) inbox: VecDeque<Event>,
     pub(crate) control: Option<Control>,
@@ -111,6 +114,7 @@ impl Supervisor {
             next_unique_id: 1,
             spawn_error: (String::new(), None),
             setback: None,
+            rolled_back: None,
             verdict: None,
             inbox: VecDeque::new(),
             now,

@@ -2,7 +2,7 @@
 //!
 //! Owns the table for people. Scripts get the primary's own picture, untouched.
 
-use clustr_supervisor::control::protocol::{AppStatus, Status, WorkerStatus};
+use clustr_supervisor::control::protocol::{AppStatus, RolledBack, Status, WorkerStatus};
 
 use crate::args::ReadArgs;
 use crate::client::Client;
@@ -38,6 +38,7 @@ fn text(status: &Status, width: Option<usize>) -> String {
     let mut lines = vec![headline(status)];
     for app in &status.apps {
         lines.push(app_line(app));
+        lines.extend(app.rolled_back.as_ref().map(rolled_back_line));
         lines.push(String::new());
         let rows: Vec<Vec<String>> = app.workers.iter().map(row).collect();
         lines.extend(table::lines(&COLUMNS, &rows, width));
@@ -59,6 +60,14 @@ fn app_line(app: &AppStatus) -> String {
         return format!("{} still to end", units::plural(left as u64, "worker"));
     }
     format!("{ready} of {} ready on {place} ({share})", units::plural(u64::from(*wanted), "worker"))
+}
+
+fn rolled_back_line(failed: &RolledBack) -> String {
+    let RolledBack { tried, serves, slot, incarnation, why, ago_ms, .. } = failed;
+    let ago = units::span(*ago_ms);
+    format!(
+        "generation {tried} was rolled back {ago} ago, {serves} serves: worker {slot}#{incarnation} {why}"
+    )
 }
 
 fn row(worker: &WorkerStatus) -> Vec<String> {
@@ -93,6 +102,25 @@ mod tests {
               {"slot":1,"incarnation":3,"generation":1,"pid":null,"state":"resting","restarts":2,"uptime_ms":null,
                "last_exit":"code 1","rss_bytes":null,"cpu_ms":null,"rest_ms":350}]}]}"#;
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_status_says_why_the_last_reload_failed() {
+        let mut status = status();
+        let text_before = text(&status, None);
+        status.apps[0].rolled_back = Some(RolledBack {
+            tried: 2,
+            serves: 1,
+            slot: 0,
+            incarnation: 2,
+            why: "was not ready in time".into(),
+            last_output: Vec::new(),
+            hint: None,
+            ago_ms: 65_000,
+        });
+        let wanted = "generation 2 was rolled back 1m05s ago, 1 serves: worker 0#2 was not ready in time";
+        let text = text(&status, None);
+        assert!(text.lines().any(|line| line == wanted) && !text_before.contains("rolled back"), "{text}");
     }
 
     #[test]

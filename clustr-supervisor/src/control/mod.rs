@@ -27,7 +27,7 @@ use crate::reactor::{Reactor, Registration, Wake};
 use place::{Claim, ClaimError};
 use protocol::{Reply, Request};
 use session::Session;
-pub(crate) use setback::{Setback, reply_for};
+pub(crate) use setback::{Setback, reply_for, rolled_back};
 
 /// Bound: clients at the same time.
 const CLIENTS_MAX: usize = 64;

@@ -189,6 +189,30 @@ pub struct AppStatus {
     pub workers: Vec<WorkerStatus>,
     /// The command, as it was given.
     pub command: Vec<String>,
+    /// Why the last reload failed, until one succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
+}
+
+/// A reload that failed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RolledBack {
+    /// The generation that failed.
+    pub tried: u64,
+    /// The generation that serves.
+    pub serves: u64,
+    /// The slot of the worker that failed first.
+    pub slot: u32,
+    /// Which worker of that slot it was.
+    pub incarnation: u64,
+    /// What became of it, in words that follow its name.
+    pub why: String,
+    /// The last lines that it said.
+    pub last_output: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// How long ago, in milliseconds.
+    pub ago_ms: u64,
 }
 
 /// A listener that the workers share.

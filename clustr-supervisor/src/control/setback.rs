@@ -5,7 +5,7 @@
 
 use clustr_core::{Answer, Refusal};
 
-use super::protocol::{Progress, Reply};
+use super::protocol::{Progress, Reply, RolledBack};
 use crate::news::Fact;
 
 /// Why a reload failed, for whoever asked for it.
@@ -22,6 +22,23 @@ impl Setback {
         let detail = std::iter::once(fact.to_string()).chain(lines).collect();
         Some(Self { detail, hint: fact.hint().map(str::to_owned) })
     }
+}
+
+/// The same for `status`, where the news is that a reload failed.
+pub(crate) fn rolled_back(fact: &Fact) -> Option<RolledBack> {
+    let Fact::RolledBack { tried, serves, slot, incarnation, why, last_output, hint, .. } = fact else {
+        return None;
+    };
+    Some(RolledBack {
+        tried: *tried,
+        serves: *serves,
+        slot: *slot,
+        incarnation: *incarnation,
+        why: why.clone(),
+        last_output: last_output.clone(),
+        hint: hint.clone(),
+        ago_ms: 0,
+    })
 }
 
 /// What a command came to, as a reply to the request that it was.
