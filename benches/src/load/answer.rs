@@ -47,6 +47,11 @@ impl Answer {
         self.tail.clear();
     }
 
+    /// Whether nothing has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_empty()
+    }
+
     /// Takes what has arrived.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Progress {
         if self.body.is_some() {

@@ -3,19 +3,19 @@
 //! Owns the steps connect, send, read, wait for the end. Never counts. Called by `engine` with the poll's events.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
+use super::Target;
 use super::answer::{Answer, Progress};
+use super::stream::Stream;
 use super::tally::FailureKind;
 
 /// One client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     phase: Phase,
     sent: usize,
     answer: Answer,
@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) port: u16,
     /// How many answers this connection has carried.
     pub(super) served: u32,
+    /// Whether the request was sent before, on a connection that the server closed meanwhile.
+    pub(super) repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -59,7 +61,7 @@ impl Client {
     /// No descriptor or no local port is left: faults of the one who measures.
     pub(super) fn ask(
         &mut self,
-        target: SocketAddr,
+        target: &Target,
         registry: &Registry,
         token: Token,
         ports: bool,
@@ -69,9 +71,8 @@ impl Client {
         self.phase = Phase::Sending;
         if self.stream.is_none() {
             self.served = 0;
-            let mut stream = TcpStream::connect(target)?;
-            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            self.port = if ports { stream.local_addr().map_or(0, |local| local.port()) } else { 0 };
+            let stream = Stream::connect(target, registry, token)?;
+            self.port = if ports { stream.port() } else { 0 };
             self.stream = Some(stream);
         }
         Ok(())
@@ -90,6 +91,13 @@ impl Client {
     /// Whether the client waits for the server to close.
     pub(super) fn is_ending(&self) -> bool {
         self.phase == Phase::Ending
+    }
+
+    /// Whether a request that has just failed may be sent again: its connection had carried an answer before, and has
+    /// brought not one byte of this one.
+    pub(super) fn may_repeat(&self, kind: FailureKind) -> bool {
+        let closed = matches!(kind, FailureKind::Reset | FailureKind::Truncated);
+        closed && self.served > 0 && !self.repeated && self.answer.is_empty()
     }
 
     pub(super) fn text(&self) -> String {
@@ -122,14 +130,14 @@ impl Client {
     }
 
     fn send(&mut self, request: &[u8]) -> Step {
-        let Some(stream) = &mut self.stream else { return Step::Waiting };
-        match stream.write(&request[self.sent..]) {
-            Ok(count) => self.sent += count,
-            Err(error) => return self.fault(&error),
+        while self.sent < request.len() {
+            let Some(stream) = &mut self.stream else { return Step::Waiting };
+            match stream.write(&request[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) => return self.fault(&error),
+            }
         }
-        if self.sent == request.len() {
-            self.phase = Phase::Reading;
-        }
+        self.phase = Phase::Reading;
         Step::Waiting
     }
 

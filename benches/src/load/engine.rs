@@ -25,6 +25,8 @@ pub(super) struct Engine {
     clients: Vec<Client>,
     /// Clients that may ask.
     free: Vec<usize>,
+    /// Clients whose request is sent once more.
+    again: Vec<usize>,
     tally: Tally,
     began_at_ns: u64,
     ended_at_ns: u64,
@@ -47,6 +49,7 @@ impl Engine {
             poll: Poll::new()?,
             clients: (0..clients).map(|_| Client::default()).collect(),
             free: (0..clients).rev().collect(),
+            again: Vec::new(),
             tally: Tally::default(),
             began_at_ns: 0,
             ended_at_ns: 0,
@@ -65,6 +68,9 @@ impl Engine {
         loop {
             let now = monotonic_ns();
             self.sweep(now);
+            while let Some(number) = self.again.pop() {
+                self.send(number)?;
+            }
             let over = self.is_over(now);
             if over && !self.clients.iter().any(Client::is_asking) {
                 break;
@@ -108,14 +114,20 @@ impl Engine {
         self.tally.issued += 1;
         let client = &mut self.clients[number];
         client.issued_at_ns = monotonic_ns();
-        let asked = client.ask(self.plan.target, self.poll.registry(), Token(number), self.plan.ports);
+        client.repeated = false;
+        self.send(number)
+    }
+
+    fn send(&mut self, number: usize) -> io::Result<()> {
+        let client = &mut self.clients[number];
+        let asked = client.ask(&self.plan.target, self.poll.registry(), Token(number), self.plan.ports);
         match asked {
             Ok(()) => {
                 let step = client.send_at_once(&self.request);
                 self.settle(number, step);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(error) if is_refusal(&error) => {
                 client.close();
                 self.settle(number, Step::Failed(FailureKind::Refused));
                 Ok(())
@@ -147,6 +159,11 @@ impl Engine {
                 if free {
                     self.free.push(number);
                 }
+            }
+            Step::Failed(kind) if self.plan.repeats_closed_idle && self.clients[number].may_repeat(kind) => {
+                self.tally.closed_idle += 1;
+                self.clients[number].repeated = true;
+                self.again.push(number);
             }
             Step::Failed(kind) => {
                 self.ended_at_ns = monotonic_ns();
@@ -202,8 +219,22 @@ fn request(plan: &Plan) -> Vec<u8> {
         Connections::Short => "close",
         Connections::KeepAlive => "keep-alive",
     };
-    format!("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n\r\n", plan.path, plan.target)
-        .into_bytes()
+    let Plan { target, path, body_bytes, .. } = plan;
+    let (method, length) = match body_bytes {
+        0 => ("GET", String::new()),
+        _ => ("PUT", format!("Content-Length: {body_bytes}\r\n")),
+    };
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {target}\r\n{length}Connection: {connection}\r\n\r\n");
+    let mut request = head.into_bytes();
+    request.resize(request.len() + body_bytes, b'x');
+    request
+}
+
+/// Nobody listens: at all, under that name, or with room for one more.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+    matches!(error.kind(), ConnectionRefused | NotFound | WouldBlock)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -1,18 +1,22 @@
 //! HTTP/1.1 load on one address, from a few threads with one loop each.
 //!
 //! Owns the plan of a load and its result. Bound in time, in requests and in connections; made for loopback. Never
-//! repeats a request that failed: every one of them is counted, under one of five names.
+//! repeats a request that failed: every one of them is counted, under one of five names. The one exception has to be
+//! asked for, and is counted too: what RFC 9112, section 9.3.1 lets every client repeat.
 
 mod answer;
 mod client;
 mod engine;
 mod histogram;
+mod stream;
 mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -27,9 +31,11 @@ use engine::Engine;
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Whom.
-    pub target: SocketAddr,
+    pub target: Target,
     /// For what: a path, `/` by default.
     pub path: String,
+    /// So many bytes are sent along, with `PUT`; without any it is `GET`. Both may be repeated.
+    pub body_bytes: usize,
     /// How many requests are open at once, at most.
     pub clients: usize,
     /// Whether a connection carries one request or many.
@@ -48,6 +54,39 @@ pub struct Plan {
     pub tell_apart: TellApart,
     /// Whether failures are recorded with their port, which costs a system call for every connection.
     pub ports: bool,
+    /// Whether a request on a reused connection that ends before the first byte of its answer is sent once more, on a
+    /// new one: RFC 9112, section 9.3.1. Counted as [`Tally::closed_idle`], and not as a failure.
+    pub repeats_closed_idle: bool,
+}
+
+/// Whom a load asks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl From<PathBuf> for Target {
+    fn from(path: PathBuf) -> Self {
+        Self::Unix(path)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(_) => f.write_str("localhost"),
+        }
+    }
 }
 
 /// Whether a connection carries one request or many.
@@ -82,10 +121,11 @@ pub enum TellApart {
 impl Plan {
     /// Short connections, eight at once, for ten seconds at most.
     #[must_use]
-    pub fn short(target: SocketAddr) -> Self {
+    pub fn short(target: impl Into<Target>) -> Self {
         Self {
-            target,
+            target: target.into(),
             path: "/".to_owned(),
+            body_bytes: 0,
             clients: 8,
             connections: Connections::Short,
             pace: Pace::ClosedLoop,
@@ -95,12 +135,13 @@ impl Plan {
             threads: 1,
             tell_apart: TellApart::Body,
             ports: true,
+            repeats_closed_idle: false,
         }
     }
 
     /// The same on connections that are kept.
     #[must_use]
-    pub fn keep_alive(target: SocketAddr) -> Self {
+    pub fn keep_alive(target: impl Into<Target>) -> Self {
         Self { connections: Connections::KeepAlive, ..Self::short(target) }
     }
 }

@@ -28,6 +28,8 @@ pub struct Tally {
     pub timed_out: u64,
     /// Closed before the answer was complete, or no answer to what was asked.
     pub truncated: u64,
+    /// Sent once more, because the server had closed a kept connection before it could have seen them: no failures.
+    pub closed_idle: u64,
     /// From the start of the connection (or of the request, on a kept one) to the end of the answer.
     pub latency: Histogram,
     /// The failed ones, one by one.
@@ -106,6 +108,7 @@ impl Tally {
         self.reset += other.reset;
         self.timed_out += other.timed_out;
         self.truncated += other.truncated;
+        self.closed_idle += other.closed_idle;
         self.latency.add(&other.latency);
         self.failures.extend(other.failures);
         self.elapsed = self.elapsed.max(other.elapsed);
@@ -123,7 +126,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { issued, success, refused, reset, timed_out, truncated, .. } = self;
         write!(f, "issued={issued} success={success} refused={refused} reset={reset} ")?;
-        write!(f, "timed_out={timed_out} truncated={truncated} p50={:.1?} ", self.latency.percentile(50.0))?;
+        write!(f, "timed_out={timed_out} truncated={truncated} ")?;
+        if self.closed_idle > 0 {
+            write!(f, "closed_idle={} ", self.closed_idle)?;
+        }
+        write!(f, "p50={:.1?} ", self.latency.percentile(50.0))?;
         write!(f, "p99={:.1?} longest={:.1?}", self.latency.percentile(99.0), self.latency.longest())
     }
 }

@@ -128,3 +128,84 @@ fn a_load_that_is_stopped_has_counted_everything_it_began() {
     let tally = running.stop().unwrap();
     assert_eq!(tally.issued, tally.success + tally.failed(), "{tally}");
 }
+
+#[test]
+fn a_request_on_a_kept_connection_that_was_closed_unanswered_is_repeated_once_if_that_was_asked_for() {
+    // Every connection carries two answers; the third request on it finds the connection closed.
+    let serve = |mut stream: TcpStream| {
+        for _ in 0..2 {
+            if read_request(&mut stream) {
+                let _ = stream.write_all(KEPT);
+            }
+        }
+        read_request(&mut stream);
+    };
+    let plan = Plan { clients: 1, requests_max: 10, ..Plan::keep_alive(server(serve)) };
+    let strict = run(&plan).unwrap();
+    assert_eq!(
+        (strict.issued, strict.success, strict.failed(), strict.closed_idle),
+        (10, 7, 3, 0),
+        "{strict}"
+    );
+    let lenient = run(&Plan { repeats_closed_idle: true, ..plan }).unwrap();
+    assert_eq!((lenient.issued, lenient.success, lenient.closed_idle), (10, 10, 4), "{lenient}");
+}
+
+#[test]
+fn what_fails_on_a_new_connection_or_after_the_first_byte_is_never_repeated() {
+    let half = server(|mut stream| {
+        if read_request(&mut stream) {
+            let _ = stream.write_all(KEPT);
+        }
+        read_request(&mut stream);
+        let _ = stream.write_all(&KEPT[..10]);
+    });
+    let none = server(|mut stream| {
+        read_request(&mut stream);
+    });
+    for (address, success) in [(half, 5), (none, 0)] {
+        let plan =
+            Plan { clients: 1, requests_max: 10, repeats_closed_idle: true, ..Plan::keep_alive(address) };
+        let tally = run(&plan).unwrap();
+        assert_eq!(
+            (tally.success, tally.truncated, tally.closed_idle),
+            (success, 10 - success, 0),
+            "{tally}"
+        );
+    }
+}
+
+#[test]
+fn a_body_is_sent_whole_and_over_a_unix_socket_too() {
+    let folder = std::env::temp_dir().join(format!("clustr-load-{}", std::process::id()));
+    let _ = std::fs::remove_file(&folder);
+    let listener = std::os::unix::net::UnixListener::bind(&folder).unwrap();
+    let (told, lengths) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = vec![0; 1 << 20];
+            let mut length = 0;
+            while !request[..length].ends_with(&[b'x'; 10]) || length < 300_000 {
+                length += stream.read(&mut request[length..]).unwrap();
+            }
+            told.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+            let _ = stream.write_all(ANSWER);
+        }
+    });
+    let plan = Plan { clients: 1, requests_max: 2, body_bytes: 300_000, ..Plan::short(folder.clone()) };
+    let tally = run(&plan).unwrap();
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!((tally.success, tally.failed()), (2, 0), "{tally}");
+    for request in lengths.try_iter() {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("PUT / HTTP/1.1") && head.contains("Content-Length: 300000"), "{head}");
+        assert_eq!(body.len(), 300_000);
+    }
+}
+
+#[test]
+fn nobody_at_a_unix_socket_is_refused() {
+    let nowhere = std::env::temp_dir().join("clustr-load-nobody-there");
+    let tally = run(&Plan { clients: 1, requests_max: 3, ..Plan::short(nowhere) }).unwrap();
+    assert_eq!((tally.issued, tally.refused), (3, 3), "{tally}");
+}
