@@ -59,7 +59,8 @@ impl Supervisor {
     /// From now on this number is what the ticket's reload carries. The core has to know what it can go back to.
     fn begin(&mut self, ticket: Ticket, generation: Generation) {
         let from = self.app.view().generation;
-        if let Some(replaced) = self.generations.begin(ticket, generation, from) {
+        self.changed_file = self.generations.begin(ticket, generation, from);
+        if let Some(replaced) = &self.changed_file {
             let detail = format!(
                 "generation {} cannot be started again, {} has changed since it began",
                 from.0,
@@ -160,6 +161,10 @@ impl Knowledge for Supervisor {
 
     fn last_output_of_slot(&self, slot: u32) -> Vec<String> {
         self.logs.last_tail(slot)
+    }
+
+    fn changed_file(&self) -> Option<String> {
+        self.changed_file.as_ref().map(|path| path.display().to_string())
     }
 
     fn spawn_error(&self) -> (String, Option<String>) {

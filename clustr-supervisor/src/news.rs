@@ -105,6 +105,9 @@ pub enum Fact {
         put_back: u32,
         /// In how many slots it cannot be.
         lost: u32,
+        /// The file that has changed since the old generation began, because of which it cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        changed: Option<String>,
         /// The worker's last lines on standard error.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         last_output: Vec<String>,

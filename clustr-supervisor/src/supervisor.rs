@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
 
 use clustr_core::{App, AppState, Event, SlotState, SlotView, Time, Verdict, WorkerId};
 use nix::sys::signal::Signal;
@@ -55,6 +56,8 @@ pub struct Supervisor {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
     pub(crate) spawn_error: (String, Option<String>),
+    /// The file by which it was seen that the generation before the last reload cannot be started again.
+    pub(crate) changed_file: Option<PathBuf>,
     /// Why the last reload failed, until whoever asked for it is told.
     pub(crate) setback: Option<Setback>,
     /// The last reload that failed, and when, until one succeeds.
@@ -113,6 +116,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             next_unique_id: 1,
             spawn_error: (String::new(), None),
+            changed_file: None,
             setback: None,
             rolled_back: None,
             verdict: None,

@@ -18,6 +18,8 @@ pub(crate) trait Knowledge {
     fn last_output(&self, worker: WorkerId) -> Vec<String>;
     /// Those of the slot's last worker.
     fn last_output_of_slot(&self, slot: u32) -> Vec<String>;
+    /// The file because of which the generation before the last reload cannot be started again.
+    fn changed_file(&self) -> Option<String>;
     /// Why the last process could not be made, and what to type.
     fn spawn_error(&self) -> (String, Option<String>);
 }

@@ -63,10 +63,15 @@ fn app_line(app: &AppStatus) -> String {
 }
 
 fn rolled_back_line(failed: &RolledBack) -> String {
-    let RolledBack { tried, serves, slot, incarnation, why, ago_ms, .. } = failed;
+    let RolledBack { tried, serves, slot, incarnation, why, lost, changed, ago_ms, .. } = failed;
     let ago = units::span(*ago_ms);
+    let changed = changed.as_deref().unwrap_or("what it was");
+    let lost = match lost {
+        0 => String::new(),
+        slots => format!("; {} lost, {changed} has changed", units::plural(u64::from(*slots), "slot")),
+    };
     format!(
-        "generation {tried} was rolled back {ago} ago, {serves} serves: worker {slot}#{incarnation} {why}"
+        "generation {tried} was rolled back {ago} ago, {serves} serves: worker {slot}#{incarnation} {why}{lost}"
     )
 }
 
@@ -114,11 +119,14 @@ mod tests {
             slot: 0,
             incarnation: 2,
             why: "was not ready in time".into(),
+            lost: 1,
+            changed: Some("/srv/app.js".into()),
             last_output: Vec::new(),
             hint: None,
             ago_ms: 65_000,
         });
-        let wanted = "generation 2 was rolled back 1m05s ago, 1 serves: worker 0#2 was not ready in time";
+        let wanted = "generation 2 was rolled back 1m05s ago, 1 serves: worker 0#2 was not ready in time; \
+                      1 slot lost, /srv/app.js has changed";
         let text = text(&status, None);
         assert!(text.lines().any(|line| line == wanted) && !text_before.contains("rolled back"), "{text}");
     }

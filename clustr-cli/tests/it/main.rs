@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bad_versions;
 mod control;
 mod demo;
 mod hostile;

@@ -219,6 +219,8 @@ pub enum Event {
         put_back: u32,
         /// In how many slots it cannot be.
         lost: u32,
+        /// The file that has changed since the old generation began, because of which it cannot be.
+        changed: Option<String>,
         /// Its last lines on standard error, where they were not inherited.
         last_output: Vec<String>,
         /// Something to do about it.

@@ -207,6 +207,12 @@ pub struct RolledBack {
     pub incarnation: u64,
     /// What became of it, in words that follow its name.
     pub why: String,
+    /// How many slots stay empty, or keep the new generation, because the old one cannot be started again.
+    #[serde(default, skip_serializing_if = "is_none_lost")]
+    pub lost: u32,
+    /// The file that has changed since the old generation began, because of which it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
     /// The last lines that it said.
     pub last_output: Vec<String>,
     /// What to do.
@@ -269,6 +275,11 @@ impl Reply {
             hint: hint.map(str::to_owned),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_none_lost(slots: &u32) -> bool {
+    *slots == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

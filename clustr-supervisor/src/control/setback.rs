@@ -26,7 +26,9 @@ impl Setback {
 
 /// The same for `status`, where the news is that a reload failed.
 pub(crate) fn rolled_back(fact: &Fact) -> Option<RolledBack> {
-    let Fact::RolledBack { tried, serves, slot, incarnation, why, last_output, hint, .. } = fact else {
+    let Fact::RolledBack { tried, serves, slot, incarnation, why, lost, changed, last_output, hint, .. } =
+        fact
+    else {
         return None;
     };
     Some(RolledBack {
@@ -35,6 +37,8 @@ pub(crate) fn rolled_back(fact: &Fact) -> Option<RolledBack> {
         slot: *slot,
         incarnation: *incarnation,
         why: why.clone(),
+        lost: *lost,
+        changed: changed.clone(),
         last_output: last_output.clone(),
         hint: hint.clone(),
         ago_ms: 0,

@@ -57,17 +57,20 @@ pub(super) fn write(fact: &Fact, f: &mut Formatter<'_>) -> Result {
 }
 
 fn rolled_back(fact: &Fact, f: &mut Formatter<'_>) -> Result {
-    let Fact::RolledBack { tried, serves, slot, incarnation, why, put_back, lost, .. } = fact else {
+    let Fact::RolledBack { tried, serves, slot, incarnation, why, put_back, lost, changed, .. } = fact else {
         return Ok(());
     };
     write!(f, "rolled back tried={tried} serves={serves}: worker {slot}#{incarnation} {why}")?;
     if *put_back > 0 {
         write!(f, "; starting generation {serves} again in {put_back} slots")?;
     }
+    let because = changed.as_ref().map(|path| format!(": {path} has changed since it began"));
+    let because = because.unwrap_or_default();
     if *lost > 0 && tried == serves {
         write!(f, "; it serves in {lost} slots all the same, what was there before cannot be started again")?;
+        f.write_str(&because)?;
     } else if *lost > 0 {
-        write!(f, "; {lost} slots stay empty, what was there before cannot be started again")?;
+        write!(f, "; {lost} slots stay empty, what was there before cannot be started again{because}")?;
     }
     Ok(())
 }

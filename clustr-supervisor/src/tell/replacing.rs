@@ -66,6 +66,7 @@ fn rolled_back(notice: Notice, known: &impl Knowledge) -> Fact {
         why,
         put_back,
         lost,
+        changed: known.changed_file().filter(|_| lost > 0),
         last_output: known.last_output(worker),
         hint: hint.or_else(|| Some("mend it, then: clustr reload".into())),
     }

@@ -35,12 +35,24 @@ pub(super) fn event(fact: Fact) -> Event {
             why,
             put_back,
             lost,
+            changed,
             last_output,
             hint,
         } => {
             let (tried, serves) = (Generation(tried), Generation(serves));
             let worker = who(slot, incarnation);
-            Event::RolledBack { tried, serves, worker, setback, why, put_back, lost, last_output, hint }
+            Event::RolledBack {
+                tried,
+                serves,
+                worker,
+                setback,
+                why,
+                put_back,
+                lost,
+                changed,
+                last_output,
+                hint,
+            }
         }
         Fact::ReloadCancelled { to } => Event::ReloadCancelled { to: Generation(to) },
         Fact::Stranded { slot } => Event::Stranded { slot: SlotId(slot) },
@@ -99,7 +111,8 @@ fn fact(event: &Event) -> Option<Fact> {
 }
 
 fn rolled_back(event: Event) -> Option<Fact> {
-    let Event::RolledBack { tried, serves, worker, setback, why, put_back, lost, last_output, hint } = event
+    let Event::RolledBack { tried, serves, worker, setback, why, put_back, lost, changed, last_output, hint } =
+        event
     else {
         return None;
     };
@@ -114,6 +127,7 @@ fn rolled_back(event: Event) -> Option<Fact> {
         why,
         put_back,
         lost,
+        changed,
         last_output,
         hint,
     })

@@ -20,6 +20,10 @@ impl Knowledge for Known {
         vec!["Error: no".into()]
     }
 
+    fn changed_file(&self) -> Option<String> {
+        Some("/srv/app.js".into())
+    }
+
     fn spawn_error(&self) -> (String, Option<String>) {
         ("no such file".into(), None)
     }
