@@ -142,7 +142,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "run --ready tcp:3002 -- node app.js",
         "run --ready exec:true -- node app.js",
         "run --ready delay:1s -- node app.js",
-        "run --hang-timeout 30s -- node app.js",
         "run --port 3001 -- node app.js",
         "run --private-port 9229 -- node app.js",
         "run --share-zero -- node app.js",

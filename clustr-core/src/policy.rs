@@ -152,6 +152,12 @@ impl Policy {
     pub const fn ready_timeout(&self) -> Duration {
         self.ready_timeout
     }
+
+    /// How long a worker may stand still, and how long a failing one may wait for its replacement.
+    #[must_use]
+    pub const fn hang_timeout(&self) -> Duration {
+        self.hang_timeout
+    }
 }
 
 impl ExitCodes {

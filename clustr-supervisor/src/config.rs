@@ -31,6 +31,9 @@ pub struct Config {
     pub delivery: Delivery,
     /// Which worker gets a connection; of meaning in [`Share::Handoff`] and [`Share::PerWorker`].
     pub balance: Balance,
+    /// Whether workers are watched from outside, where that can be done: what waits for one that stands still is
+    /// steered around it, and beyond the policy's hang timeout it is replaced. [`Share::PerWorker`], [`Share::Handoff`].
+    pub sees_hangs: bool,
     /// What stands for "ready".
     pub ready: ReadyWhen,
     /// The polite stop signal; SIGTERM by default.
@@ -70,6 +73,7 @@ impl Config {
             share: Share::Auto,
             delivery: Delivery::default(),
             balance: Balance::Auto,
+            sees_hangs: true,
             ready: ReadyWhen::Auto,
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,

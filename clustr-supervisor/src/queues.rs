@@ -6,7 +6,8 @@
 use crate::supervisor::{Supervisor, is_hopeful};
 
 impl Supervisor {
-    /// Tells workers to leave whose queues are empty now; closes queues that nobody will take.
+    /// Tells workers to leave whose queues are empty now; steers around those that stand still; closes queues that
+    /// nobody will take.
     pub(crate) fn tend_queues(&mut self) {
         for id in self.sharing.emptied(self.now) {
             self.drain_now(id);
@@ -15,9 +16,12 @@ impl Supervisor {
         if self.is_ending() {
             return self.sharing.leave_queues();
         }
+        let events = self.sharing.look_around(&mut self.reactor, self.now);
+        self.inbox.extend(events);
+        self.pump();
         let app = &self.app;
         let has_hope = |slot| app.slot(slot).is_some_and(is_hopeful);
-        for fact in self.sharing.tend_queues(has_hope, self.now) {
+        for fact in self.sharing.tend_queues(&mut self.reactor, has_hope, self.now) {
             self.tell(fact);
         }
     }

@@ -48,6 +48,8 @@ pub(crate) enum Wake {
     Desk,
     /// Clients of the app wait at a listener.
     Listener(u64),
+    /// A client of the app waits in the queue of a worker, and none did before.
+    Queue,
 }
 
 /// Where a source is registered. Give it back with [`Reactor::deregister`] before the source is closed.

@@ -18,8 +18,7 @@ pub(crate) struct AbsentOption {
 }
 
 /// Every such option.
-pub(crate) const OPTIONS: [AbsentOption; 6] = [
-    valued("hang-timeout", None, "end the program from within when it hangs: it is replaced at once"),
+pub(crate) const OPTIONS: [AbsentOption; 5] = [
     valued("port", None, "leave it out: every port that the program listens on is shared"),
     valued("private-port", None, "let the program listen with exclusive: true on a port of its own"),
     flag("share-zero", None, "leave it out: listen(0) gives all workers the same port"),

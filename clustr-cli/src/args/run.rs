@@ -12,7 +12,7 @@ use clustr_supervisor::Signal;
 use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, ReadyWhen, Share};
 
 use super::absent::Absent;
-use super::values::{self, Choice, Variable, Workers};
+use super::values::{self, Choice, HangTimeout, Variable, Workers};
 
 /// How a socket reaches a worker.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -171,6 +171,10 @@ pub(crate) struct RunOptions {
     /// How long a worker may take to stop; then it is killed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Ready and stop")]
     pub(crate) stop_timeout: Option<Duration>,
+    /// How long a worker may stand still while clients wait, before it is replaced: --share per-worker, handoff; off: nobody
+    /// looks, and nobody is steered around it either [default: 30s]
+    #[arg(long, value_name = "TIME|off", value_parser = values::hang_timeout, help_heading = "Ready and stop")]
+    pub(crate) hang_timeout: Option<HangTimeout>,
     /// The polite stop signal [default: TERM]
     #[arg(long, value_name = "SIGNAL", value_parser = values::stop_signal, help_heading = "Ready and stop")]
     pub(crate) stop_signal: Option<Signal>,

@@ -111,6 +111,26 @@ pub(crate) fn some_span(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
+/// How long a worker may stand still.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum HangTimeout {
+    /// So long.
+    After(Duration),
+    /// Nobody looks.
+    Off,
+}
+
+/// `30s`, `off`.
+pub(crate) fn hang_timeout(text: &str) -> Result<HangTimeout, ValueError> {
+    match text {
+        "off" => Ok(HangTimeout::Off),
+        _ => match span(text)? {
+            Duration::ZERO => Err(ValueError::new("it has to be longer than zero", "30s, or off")),
+            span => Ok(HangTimeout::After(span)),
+        },
+    }
+}
+
 fn no_span(text: &str, error: &humantime::DurationError) -> ValueError {
     if text.parse::<f64>().is_ok() {
         return ValueError::new("it has no unit", format!("{text}s or {text}ms"));

@@ -17,7 +17,7 @@ use clustr_supervisor::control::place;
 
 use crate::args::RunOptions;
 use crate::args::run::Delivery as Asked;
-use crate::args::values::{self, ValueError, Variable, Workers};
+use crate::args::values::{self, HangTimeout, ValueError, Variable, Workers};
 use crate::failure::{Failure, Report, Saying, Usage};
 use crate::launch_form::{self, Form};
 use crate::render::{self, Stream};
@@ -65,6 +65,7 @@ pub(crate) fn make(
         share,
         delivery,
         balance,
+        sees_hangs: options.hang_timeout != Some(HangTimeout::Off),
         ready: options.ready.unwrap_or_default(),
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
         output: options.log.unwrap_or_default(),
@@ -222,6 +223,10 @@ fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
     let builder = match options.intensity {
         Some(intensity) => builder.intensity(intensity),
         None => builder,
+    };
+    let builder = match options.hang_timeout {
+        Some(HangTimeout::After(span)) => builder.hang_timeout(span),
+        Some(HangTimeout::Off) | None => builder,
     };
     Ok(builder.build()?)
 }

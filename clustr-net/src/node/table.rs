@@ -264,10 +264,7 @@ impl Table {
     /// The queues of one port, by its number.
     #[must_use]
     pub fn queues(&self, number: u64) -> Option<&Queues> {
-        match &self.entries.get(self.place_of(number)?)?.bound {
-            Bound::Queues(queues) => Some(queues),
-            Bound::Listener(_) => None,
-        }
+        self.entries.get(self.place_of(number)?)?.bound.queues()
     }
 
     /// A listener by its number, and its key.
@@ -437,6 +434,15 @@ impl Bound {
         match self {
             Self::Listener(listener) => Some(listener),
             Self::Queues(_) => None,
+        }
+    }
+
+    /// The queues of the port.
+    #[must_use]
+    pub fn queues(&self) -> Option<&Queues> {
+        match self {
+            Self::Listener(_) => None,
+            Self::Queues(queues) => Some(queues),
         }
     }
 

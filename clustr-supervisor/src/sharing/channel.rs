@@ -140,7 +140,7 @@ impl Sharing {
     /// Tells `handoff` what the channel bears now, and the core when the worker's last connection is closed.
     fn settle(&mut self, id: WorkerId, worker: &mut Worker, credits: Credits, heard: &mut Heard) {
         if let Some(handoff) = &mut self.handoff {
-            handoff.grant(id, credits);
+            handoff.grant(id, credits, heard.at.now);
         }
         let Some(channel) = &mut worker.channel else { return };
         if channel.leaving && credits.open == 0 && !channel.drained {
@@ -181,7 +181,7 @@ impl Sharing {
             let Some(sender) = channel.and_then(|channel| channel.sender.as_mut()) else { continue };
             sender.probe();
             if let Some(handoff) = &mut self.handoff {
-                handoff.grant(id, credits(sender));
+                handoff.grant(id, credits(sender), now);
             }
         }
     }

@@ -10,11 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use clustr_core::{Time, WorkerId};
+use clustr_core::{Ailment, Event, Time, WorkerId};
 use clustr_net::node::{Closed, Fault, Table, Window};
 use clustr_net::{Acceptor, Balance, Balancer, Candidate, Connection, Listener};
 
 use super::reserve::Reserve;
+use super::unanswered::{Change, Unanswered};
 use crate::reactor::{Reactor, Registration, Wake};
 
 /// Bound: how many bursts of clients a last call takes in.
@@ -33,6 +34,8 @@ pub(crate) struct Handoff {
     choice: Choice,
     reserve: Reserve,
     lost: u64,
+    /// For how long a worker may answer nothing of what it was handed.
+    hang_timeout: Duration,
 }
 
 /// One listener, by its number in the table.
@@ -75,6 +78,7 @@ struct Taker {
     /// The listeners whose connections it takes.
     lanes: Vec<(u64, Via)>,
     answered_at: Duration,
+    unanswered: Unanswered,
     /// It is to be told to leave once it has settled.
     leaving: bool,
 }
@@ -96,9 +100,11 @@ enum Haste {
 }
 
 impl Handoff {
-    pub(crate) fn new(balance: Balance) -> Self {
+    /// Without a hang timeout nobody hangs.
+    pub(crate) fn new(balance: Balance, hang_timeout: Option<Duration>) -> Self {
         Self {
             balance,
+            hang_timeout: hang_timeout.unwrap_or(Duration::MAX),
             lanes: BTreeMap::new(),
             takers: BTreeMap::new(),
             choice: Choice::default(),
@@ -131,9 +137,12 @@ impl Handoff {
     }
 
     /// What a worker's channel bears has changed.
-    pub(crate) fn grant(&mut self, id: WorkerId, credits: Credits) {
+    pub(crate) fn grant(&mut self, id: WorkerId, credits: Credits, now: Time) {
         if let Some(taker) = self.takers.get_mut(&id) {
-            taker.credits = credits;
+            let before = std::mem::replace(&mut taker.credits, credits);
+            if credits.unacked < before.unacked {
+                taker.unanswered.answered(taker.level_of_all(), since_zero(now));
+            }
         }
         self.wake();
     }
@@ -167,6 +176,7 @@ impl Handoff {
         if let Some(taker) = self.takers.get_mut(&id) {
             taker.window.accepted(since_zero(now));
             taker.answered_at = since_zero(now);
+            taker.unanswered.answered(taker.level_of_all(), since_zero(now));
         }
         self.wake();
     }
@@ -178,6 +188,7 @@ impl Handoff {
                 Fault::Refused => taker.window.refused(since_zero(now)),
                 Fault::Lost => taker.window.lost(since_zero(now)),
             }
+            taker.unanswered.answered(taker.level_of_all(), since_zero(now));
         }
         self.wait(connection);
     }
@@ -195,6 +206,19 @@ impl Handoff {
             Via::Node => taker.window = Window::default(),
             Via::Channel => taker.credits = Credits::default(),
         }
+        taker.unanswered.answered(taker.level_of_all(), taker.answered_at);
+    }
+
+    /// Who has answered nothing for too long, and who does again.
+    pub(crate) fn look_around(&mut self, now: Time) -> Vec<Event> {
+        let (now, timeout) = (since_zero(now), self.hang_timeout);
+        let changed = |(id, taker): (&WorkerId, &mut Taker)| {
+            Some(match taker.unanswered.change(timeout, now)? {
+                Change::Hangs => Event::Failing(*id, Ailment::Stuck),
+                Change::Answers => Event::Recovered(*id),
+            })
+        };
+        self.takers.iter_mut().filter(|(_, taker)| taker.admitted).filter_map(changed).collect()
     }
 
     /// Whether a worker is still busy with what it was handed; [`Handoff::settled`] tells when it no longer is.
@@ -234,7 +258,8 @@ impl Handoff {
         self.lost += waiting.sum::<u64>();
     }
 
-    /// When there is something to be done that nothing else wakes the loop for: a rest ends, and somebody waits for it.
+    /// When there is something to be done that nothing else wakes the loop for: a rest ends, and somebody waits for it;
+    /// somebody hangs.
     pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
         let now = since_zero(now);
         let with_work = self.lanes.iter().filter(|(_, lane)| lane.has_work());
@@ -242,8 +267,11 @@ impl Handoff {
             let takers = self.takers.values().filter(|taker| taker.may_take(*number) == Some(Via::Node));
             takers.filter_map(move |taker| taker.window.rests_until(now)).chain(lane.acceptor.rests_until())
         });
-        let leaving = self.takers.values().filter(|taker| taker.leaving);
-        times.chain(leaving.filter_map(Taker::settles_at)).min().map(|at| Time::ZERO + at)
+        let leaving = self.takers.values().filter(|taker| taker.leaving).filter_map(Taker::settles_at);
+        let timeout = self.hang_timeout;
+        let admitted = self.takers.values().filter(|taker| taker.admitted);
+        let hangs = admitted.filter_map(|taker| taker.unanswered.hangs_at(timeout));
+        times.chain(leaving).chain(hangs).min().map(|at| Time::ZERO + at)
     }
 
     /// Hands over what waits and what comes, as long as somebody has room. `give` hands one connection to a worker, on
@@ -405,6 +433,14 @@ impl Taker {
             }
             (Via::Channel, false) => self.credits.left = 0,
         }
+        if given {
+            self.unanswered.given(self.level_of_all(), now);
+        }
+    }
+
+    /// How many it has not answered for, whichever way they went.
+    const fn level_of_all(&self) -> usize {
+        self.window.unanswered() as usize + self.credits.unacked
     }
 }
 

@@ -11,10 +11,12 @@ mod handoff;
 mod node;
 mod queues;
 mod reserve;
+mod unanswered;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use clustr_core::{Event, SlotId, Time, WorkerId};
 use clustr_net::Connection;
@@ -76,7 +78,8 @@ impl Sharing {
     /// Binds what the primary was told to listen on.
     pub(crate) fn new(config: &mut Config) -> Result<Self, StartError> {
         let inherited = std::mem::take(&mut config.inherited);
-        let (handoff, plan) = ways(config)?;
+        let hang_timeout = config.sees_hangs.then(|| config.policy.hang_timeout());
+        let (handoff, plan) = ways(config, hang_timeout)?;
         let listeners = given::bind(&config.listen, &inherited, plan, handoff.is_some())?;
         let mut table = match plan {
             Some(plan) => Table::queueing(inherited, plan),
@@ -91,7 +94,7 @@ impl Sharing {
             ready: config.ready,
             handoff,
             // Half of the time that a stop may take: then it is asked, whoever may still come.
-            seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2)),
+            seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2, hang_timeout)),
             called_last: false,
             node: node::Pending::default(),
             channel: channel::Pending::default(),
@@ -244,10 +247,29 @@ impl Sharing {
         self.seats.as_mut().map_or_else(Vec::new, |seats| seats.emptied(&mut self.table, now))
     }
 
+    /// Somebody waits in a worker's queue.
+    pub(crate) fn notice_queues(&mut self, now: Time) {
+        self.seats.iter_mut().for_each(|seats| seats.notice(now));
+    }
+
+    /// Looks for whom clients wait without end, and who goes on; queues that stand still are steered around.
+    pub(crate) fn look_around(&mut self, reactor: &mut Reactor, now: Time) -> Vec<Event> {
+        match (&mut self.handoff, &mut self.seats) {
+            (Some(handoff), _) => handoff.look_around(now),
+            (None, Some(seats)) => seats.look_around(&mut self.table, reactor, now),
+            (None, None) => Vec::new(),
+        }
+    }
+
     /// Closes queues that nobody will take. `is_hopeful` says whether somebody is in a slot, or will be.
-    pub(crate) fn tend_queues(&mut self, is_hopeful: impl Fn(SlotId) -> bool, now: Time) -> Vec<Fact> {
+    pub(crate) fn tend_queues(
+        &mut self,
+        reactor: &mut Reactor,
+        is_hopeful: impl Fn(SlotId) -> bool,
+        now: Time,
+    ) -> Vec<Fact> {
         let Some(seats) = &mut self.seats else { return Vec::new() };
-        seats.tend(&mut self.table, is_hopeful, now)
+        seats.tend(&mut self.table, reactor, is_hopeful, now)
     }
 
     /// The app ends: queues stay as they are until all are closed, and nothing is due for them.
@@ -298,7 +320,7 @@ impl Sharing {
                 handoff.close(&closed, reactor);
             }
             if let Some(seats) = &mut self.seats {
-                seats.close(closed.number);
+                seats.close(&closed, reactor);
             }
         }
     }
@@ -327,13 +349,19 @@ impl Sharing {
 }
 
 /// What carries out the wished way of sharing, and how queues are to be filled if there shall be any.
-fn ways(config: &Config) -> Result<(Option<Handoff>, Option<Plan>), StartError> {
+fn ways(
+    config: &Config,
+    hang_timeout: Option<Duration>,
+) -> Result<(Option<Handoff>, Option<Plan>), StartError> {
     let refused = || StartError::Listen(ListenError::Balance(config.balance.name()));
     match config.share {
         Share::Auto | Share::Shared if config.balance == Balance::Auto => Ok((None, None)),
         Share::Auto | Share::Shared => Err(refused()),
         Share::PerWorker => Ok((None, Some(queues::plan(config.balance.steer().ok_or_else(refused)?)))),
-        Share::Handoff => Ok((Some(Handoff::new(config.balance.handoff().ok_or_else(refused)?)), None)),
+        Share::Handoff => {
+            let balance = config.balance.handoff().ok_or_else(refused)?;
+            Ok((Some(Handoff::new(balance, hang_timeout)), None))
+        }
     }
 }
 

@@ -5,24 +5,29 @@
 //! `clustr_net::queue`'s, and are kept in the table. Never accepts. Called by the rest of `sharing`.
 //!
 //! A queue that nobody will take closes once no handshake is under way to it; a worker that shall leave is told so once it
-//! has emptied its queues, which nobody fills any more (`farewell`). Strangers on a port are looked for after each change and at no other
-//! time: a primary whose workers stay as they are sleeps.
+//! has emptied its queues, which nobody fills any more (`farewell`). Queues that stand still are steered around (`watch`), as
+//! `health` says. Strangers on a port are looked for after each change and at no other time: a primary whose workers stay as
+//! they are sleeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use clustr_core::{SlotId, Time, WorkerId};
-use clustr_net::node::Table;
+use clustr_net::node::{Closed, Table};
 use clustr_net::queue::{Plan, QueueError, QueueId, Queues, Removal};
 use clustr_net::sock_diag::{self, HalfOpen};
 use clustr_net::steer::Steer;
 
 use crate::news::Fact;
+use crate::reactor::{Reactor, Registration};
 
 mod farewell;
+mod health;
+mod watch;
 
 use farewell::Farewell;
+use watch::Watch;
 
 /// How long a server that a worker has closed may be opened again before its queue is given up: as long as a listener.
 const REOPEN_GRACE: Duration = Duration::from_millis(200);
@@ -40,6 +45,7 @@ pub(super) struct Seats {
     /// Strangers of whom was told, by inode.
     told: BTreeSet<u64>,
     changed: bool,
+    watch: Watch,
     facts: Vec<Fact>,
 }
 
@@ -53,6 +59,8 @@ struct Seat {
     /// Its holder has closed its server, and may open it again.
     shut: Option<Time>,
     leaving: Option<Leaving>,
+    /// The first arrival wakes the loop.
+    edge: Option<Registration>,
 }
 
 /// A queue that nobody will take.
@@ -72,7 +80,8 @@ pub(super) fn plan(steer: Steer) -> Plan {
 }
 
 impl Seats {
-    pub(super) const fn new(patience: Duration) -> Self {
+    /// `hang_timeout`: how long a queue may stand still; `None`: none is steered around or hangs.
+    pub(super) fn new(patience: Duration, hang_timeout: Option<Duration>) -> Self {
         Self {
             seats: Vec::new(),
             admitted: BTreeSet::new(),
@@ -80,6 +89,7 @@ impl Seats {
             patience,
             told: BTreeSet::new(),
             changed: false,
+            watch: Watch::new(hang_timeout),
             facts: Vec::new(),
         }
     }
@@ -108,7 +118,7 @@ impl Seats {
         if seat.slot != id.slot {
             queues.rekey(seat.queue, id.slot.0)?;
         }
-        *seat = Seat { holder: Some(id), ..Seat::new(number, seat.queue, id.slot) };
+        *seat = Seat { holder: Some(id), edge: seat.edge, ..Seat::new(number, seat.queue, id.slot) };
         Ok(seat.queue)
     }
 
@@ -137,6 +147,7 @@ impl Seats {
 
     pub(super) fn admit(&mut self, id: WorkerId, table: &mut Table) {
         self.admitted.insert(id);
+        self.begin_afresh(id);
         self.farewells.retain(|farewell| farewell.id != id);
         self.steer(table);
     }
@@ -178,18 +189,25 @@ impl Seats {
     }
 
     /// A port was let go.
-    pub(super) fn close(&mut self, number: u64) {
-        self.seats.retain(|seat| seat.number != number);
+    pub(super) fn close(&mut self, closed: &Closed, reactor: &mut Reactor) {
+        for seat in self.seats.extract_if(.., |seat| seat.number == closed.number) {
+            self.watch.let_go(&seat, closed.bound.queues(), reactor);
+        }
     }
 
     /// Tells the kernel who is live.
     fn steer(&mut self, table: &mut Table) {
         self.changed = true;
         for (number, queues) in table.ports() {
-            let live: Vec<QueueId> = self.live(number).map(|seat| seat.queue).collect();
-            if let Err(error) = queues.admit(&live) {
-                self.facts.push(not_steered(queues, &error));
-            }
+            self.steer_port(number, queues);
+        }
+    }
+
+    /// Those that stand still are live, and steered around.
+    fn steer_port(&mut self, number: u64, queues: &mut Queues) {
+        let live: Vec<QueueId> = self.live(number).map(|seat| seat.queue).collect();
+        if let Err(error) = queues.admit(&self.watch.fit(number, &live)) {
+            self.facts.push(not_steered(queues, &error));
         }
     }
 
@@ -204,7 +222,7 @@ impl Seats {
         let leaving = self.seats.iter().filter_map(|seat| seat.leaving.as_ref()?.next_at);
         let shut = self.seats.iter().filter_map(|seat| seat.shut);
         let farewells = self.farewells.iter().map(Farewell::due);
-        leaving.chain(shut).chain(farewells).min()
+        leaving.chain(shut).chain(farewells).chain(self.watch.due()).min()
     }
 
     /// At the end of a turn: gives up queues that nobody will take, and closes those that may go. `is_hopeful` says
@@ -212,12 +230,13 @@ impl Seats {
     pub(super) fn tend(
         &mut self,
         table: &mut Table,
+        reactor: &mut Reactor,
         is_hopeful: impl Fn(SlotId) -> bool,
         now: Time,
     ) -> Vec<Fact> {
         self.give_up(&is_hopeful, now);
         for (number, queues) in table.ports() {
-            self.let_go(number, queues, now);
+            self.let_go(number, queues, reactor, now);
         }
         if std::mem::take(&mut self.changed) {
             self.look(table);
@@ -225,8 +244,9 @@ impl Seats {
         std::mem::take(&mut self.facts)
     }
 
-    /// Nothing is given up or closed any more.
+    /// Nothing is given up or closed any more, and nobody looks.
     pub(super) fn leave_be(&mut self) {
+        self.watch.end();
         self.seats.iter_mut().for_each(|seat| (seat.shut, seat.leaving) = (None, None));
     }
 
@@ -245,7 +265,7 @@ impl Seats {
     }
 
     /// Closes queues to which no handshake is under way any more. Where no queue is live all stay: who comes, waits.
-    fn let_go(&mut self, number: u64, queues: &mut Queues, now: Time) {
+    fn let_go(&mut self, number: u64, queues: &mut Queues, reactor: &mut Reactor, now: Time) {
         if self.live(number).next().is_none() {
             let stay = self.seats.iter_mut().filter(|seat| seat.number == number);
             stay.filter_map(|seat| seat.leaving.as_mut()).for_each(|leaving| leaving.next_at = None);
@@ -258,7 +278,10 @@ impl Seats {
             }
         }
         for (queue, slot) in over {
-            self.seats.retain(|seat| (seat.number, seat.queue) != (number, queue));
+            let is_it = |seat: &mut Seat| (seat.number, seat.queue) == (number, queue);
+            for seat in self.seats.extract_if(.., is_it) {
+                self.watch.let_go(&seat, Some(queues), reactor);
+            }
             self.changed = true;
             match queues.remove(queue) {
                 Ok(Removal::Closed { lost: 0 } | Removal::Postponed) => {}
@@ -294,7 +317,11 @@ impl Seats {
 
 impl Seat {
     const fn new(number: u64, queue: QueueId, slot: SlotId) -> Self {
-        Self { number, queue, slot, holder: None, shut: None, leaving: None }
+        Self { number, queue, slot, holder: None, shut: None, leaving: None, edge: None }
+    }
+
+    const fn key(&self) -> (u64, QueueId) {
+        (self.number, self.queue)
     }
 
     fn held(&self) -> Option<(u64, SlotId)> {

@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use clustr_core::Policy;
 use clustr_net::worker::{Connection, Heard, Worker};
 use clustr_supervisor::config::{Config, Delivery, Listen, Share};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
@@ -168,6 +169,35 @@ fn what_killed_workers_had_not_taken_is_answered_by_their_successors() {
     let clients: Vec<_> = (0..12).map(|_| opened(address, "hello")).collect();
     pids.iter().for_each(|pid| kill(*pid));
     assert_eq!(clients.into_iter().map(heard).filter(|answer| !answer.is_empty()).count(), 12);
+}
+
+#[test]
+fn a_worker_that_takes_nothing_of_what_it_was_handed_is_replaced_in_time() {
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::Handoff, "channel")(config);
+        let soon = Duration::from_millis(300);
+        config.policy = Policy::builder(2).hang_timeout(soon).stop_timeout(soon).build().unwrap();
+    });
+    let (address, pids) = (primary.address(), primary.pids());
+    let mut blocked = opened(address, "block");
+    blocked.read_exact(&mut [0; 4]).unwrap();
+    let mut control = primary.connect();
+    control.send(r#"{"id":1,"cmd":"subscribe"}"#);
+    control.receive();
+    // Who was handed to the one that stands still is answered by whoever follows.
+    let clients: Vec<_> = (0..6).map(|_| opened(address, "hello")).collect();
+    let began = Instant::now();
+    let renewing = loop {
+        let news = control.receive();
+        if news.contains(r#""news":"renewing""#) {
+            break news;
+        }
+        assert!(began.elapsed() < DEADLINE);
+    };
+    assert!(renewing.contains(r#""why":"stuck""#), "{renewing}");
+    assert!(clients.into_iter().map(heard).all(|answer| !answer.is_empty()));
+    let after = primary.pids();
+    assert!(after != pids, "{after:?}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A queue for each worker: kept by the primary, filled where somebody serves.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use clustr_supervisor::Supervisor;
 use clustr_supervisor::config::{Balance, Config, Share};
@@ -63,6 +66,50 @@ fn a_killed_workers_waiting_clients_are_its_successors() {
     pids.iter().for_each(|pid| kill(*pid));
     assert!(waiting.into_iter().map(heard).all(|answer| !answer.is_empty()));
     wait_for_all(address, &wait_for_successors(&primary, &pids));
+}
+
+/// Clients in a row, each with a port of its own; says whether all were answered soon.
+fn all_are_answered(address: SocketAddr, clients: u32) -> bool {
+    (0..clients).all(|_| {
+        let mut stream = opened(address, "hello");
+        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0)
+    })
+}
+
+/// One of two workers is made to serve one client for ever.
+fn block_one(address: SocketAddr) -> TcpStream {
+    let mut blocked = opened(address, "block");
+    blocked.read_exact(&mut [0; 4]).unwrap();
+    blocked
+}
+
+#[test]
+fn who_comes_is_steered_around_a_worker_that_stands_still() {
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::PerWorker, "silent")(config);
+        config.delivery.channel = false;
+    });
+    let address = primary.address();
+    wait_for_all(address, &primary.pids());
+    let _blocked = block_one(address);
+    // By chance, one in 2^40 times all go to the other one.
+    let began = Instant::now();
+    while !all_are_answered(address, 40) {
+        assert!(began.elapsed() < DEADLINE, "clients are still sent to a worker that stands still");
+    }
+}
+
+#[test]
+fn without_health_clients_go_to_a_worker_that_stands_still() {
+    let primary = Primary::start_with(2, |config| {
+        queued(config);
+        config.sees_hangs = false;
+    });
+    let address = primary.address();
+    wait_for_all(address, &primary.pids());
+    let _blocked = block_one(address);
+    assert!((0..3).all(|_| !all_are_answered(address, 40)));
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! Which queues stand still, as far as that can be seen from outside.
+//!
+//! Owns what was seen of each queue, and the verdict. Pure: no I/O, and time is given. Never looks, never steers, never
+//! knows whose queue it is. Called by [`watch`](super::watch), at each look.
+//!
+//! The kernel says how many wait, and nothing else; nobody leaves an accept queue but by accept(2), not even a client
+//! that has hung up. So a queue of which nobody accepts never gets shorter, and one that is not empty and not shorter
+//! at a second look may be such a queue: or as many came as went. More looks tell, and they follow closely: a busy queue
+//! is shorter at one of them, a stuck one at none.
+//!
+//! | look | 1 | 2 | 3 | 4 | 5 | 6 |
+//! |---|---|---|---|---|---|---|
+//! | ms since somebody was seen to wait | 0 | 20 | 25 | 30 | 35 | 40 |
+//! | not shorter since the look before | | in doubt | in doubt | in doubt | in doubt | stands still |
+//!
+//! A queue that stands still moves again when it is shorter than what we have left in it. One that we have emptied ourselves says nothing
+//! more about its worker, who may still be blocked: it moves again at a sign of life of the worker ([`Health::lives`]).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clustr_core::Time;
+
+/// Between two looks, as a rule.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The same while some queue is in doubt.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// So many looks in a row show a queue that stands still.
+const LOOKS: u32 = 6;
+
+/// What was seen of all queues.
+#[derive(Debug)]
+pub(super) struct Health<K> {
+    marks: BTreeMap<K, Mark>,
+    /// How long one may stand still.
+    hang_timeout: Duration,
+}
+
+/// What was seen of one queue.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// How many wait there now, of those whom we have left in it.
+    waiting: u32,
+    /// Looks in a row at which somebody waited, and not fewer than before.
+    looks: u32,
+    /// The first of them.
+    since: Time,
+    /// We have taken somebody out since.
+    taken: bool,
+    hangs: bool,
+}
+
+/// What a look has shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Change {
+    /// It stands still from now on.
+    StandsStill,
+    /// It has stood still for too long.
+    Hangs,
+    /// It does not stand still any more.
+    Moves {
+        /// And had for too long.
+        hung: bool,
+    },
+}
+
+impl<K: Copy + Ord> Health<K> {
+    pub(super) const fn new(hang_timeout: Duration) -> Self {
+        Self { marks: BTreeMap::new(), hang_timeout }
+    }
+
+    /// So many wait in a queue.
+    pub(super) fn look(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
+        let Some(mark) = self.marks.get_mut(&key) else {
+            if waiting > 0 {
+                self.marks.insert(key, Mark { waiting, looks: 1, since: now, taken: false, hangs: false });
+            }
+            return None;
+        };
+        let (left, was_still) = (std::mem::replace(&mut mark.waiting, waiting), mark.is_still());
+        let is_empty = waiting == 0 && !(was_still && mark.taken);
+        if waiting < left || is_empty {
+            return self.moves(key, waiting, now);
+        }
+        mark.looks = (mark.looks + 1).min(LOOKS);
+        if mark.is_still() && !was_still {
+            return Some(Change::StandsStill);
+        }
+        let hangs = mark.is_still() && now.since(mark.since) >= self.hang_timeout;
+        (hangs && !std::mem::replace(&mut mark.hangs, hangs)).then_some(Change::Hangs)
+    }
+
+    /// We have taken somebody out of a queue.
+    #[cfg(test)]
+    pub(super) fn took(&mut self, key: K) {
+        if let Some(mark) = self.marks.get_mut(&key) {
+            mark.waiting = mark.waiting.saturating_sub(1);
+            mark.taken = true;
+        }
+    }
+
+    /// A queue's worker has shown that it goes on.
+    #[cfg(test)]
+    pub(super) fn lives(&mut self, key: K, now: Time) -> Option<Change> {
+        let waiting = self.marks.get(&key)?.waiting;
+        self.moves(key, waiting, now)
+    }
+
+    fn moves(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
+        let before = self.marks.remove(&key)?;
+        if waiting > 0 {
+            self.marks.insert(key, Mark { waiting, looks: 1, since: now, taken: false, hangs: false });
+        }
+        before.is_still().then_some(Change::Moves { hung: before.hangs })
+    }
+
+    /// A queue has another worker, or one that begins afresh, or is gone.
+    pub(super) fn forget(&mut self, key: K) {
+        self.marks.remove(&key);
+    }
+
+    pub(super) fn is_still(&self, key: K) -> bool {
+        self.marks.get(&key).is_some_and(Mark::is_still)
+    }
+
+    /// Those of these queues to be filled: all that do not stand still; if all do, all.
+    pub(super) fn fit(&self, live: &[K]) -> Vec<K> {
+        let moving: Vec<K> = live.iter().copied().filter(|&key| !self.is_still(key)).collect();
+        if moving.is_empty() { live.to_vec() } else { moving }
+    }
+
+    /// How soon the next look should be.
+    pub(super) fn next_look(&self) -> Duration {
+        let in_doubt = |mark: &Mark| (2..LOOKS).contains(&mark.looks);
+        if self.marks.values().any(in_doubt) { LOOK_AGAIN } else { LOOK_EVERY }
+    }
+
+    /// Whether nobody waits anywhere, and no queue stands still.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.marks.is_empty()
+    }
+}
+
+impl Mark {
+    const fn is_still(&self) -> bool {
+        self.looks >= LOOKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HANG: Duration = Duration::from_secs(1);
+
+    /// Looks again and again at one queue of which nobody accepts.
+    fn stand_still(health: &mut Health<u8>, key: u8, from: Time) -> Time {
+        let mut now = from;
+        for _ in 1..LOOKS {
+            assert_eq!(health.look(key, 3, now), None);
+            now = now + health.next_look();
+        }
+        assert_eq!(health.look(key, 3, now), Some(Change::StandsStill));
+        now
+    }
+
+    #[test]
+    fn a_queue_that_is_not_shorter_for_forty_milliseconds_stands_still() {
+        let mut health = Health::new(HANG);
+        let at = stand_still(&mut health, 1, Time::ZERO);
+        assert_eq!(at.since(Time::ZERO), Duration::from_millis(40));
+        assert_eq!(health.fit(&[0, 1, 2]), [0, 2]);
+    }
+
+    #[test]
+    fn if_all_stand_still_none_is_steered_around() {
+        let mut health = Health::new(HANG);
+        stand_still(&mut health, 0, Time::ZERO);
+        stand_still(&mut health, 1, Time::ZERO);
+        assert_eq!(health.fit(&[0, 1]), [0, 1]);
+        assert_eq!(health.fit(&[0, 1, 2]), [2]);
+    }
+
+    #[test]
+    fn one_who_leaves_shows_that_it_moves() {
+        let mut health = Health::new(HANG);
+        let at = stand_still(&mut health, 1, Time::ZERO);
+        assert_eq!(health.look(1, 2, at + LOOK_EVERY), Some(Change::Moves { hung: false }));
+        assert!(!health.is_still(1));
+    }
+
+    #[test]
+    fn a_queue_that_we_have_emptied_moves_only_at_a_sign_of_life() {
+        let mut health = Health::new(HANG);
+        let at = stand_still(&mut health, 1, Time::ZERO);
+        (0..3).for_each(|_| health.took(1));
+        assert_eq!(health.look(1, 0, at + LOOK_EVERY), None);
+        // Who was under way arrives, and is taken too.
+        assert_eq!(health.look(1, 1, at + LOOK_EVERY * 2), None);
+        health.took(1);
+        assert_eq!(health.look(1, 0, at + LOOK_EVERY * 3), None);
+        assert_eq!(health.look(1, 0, at + HANG), Some(Change::Hangs));
+        assert_eq!(health.lives(1, at + HANG), Some(Change::Moves { hung: true }));
+        assert_eq!(health.lives(1, at + HANG), None);
+    }
+
+    #[test]
+    fn one_whom_the_worker_took_beside_us_shows_that_it_moves() {
+        let mut health = Health::new(HANG);
+        let at = stand_still(&mut health, 1, Time::ZERO);
+        health.took(1);
+        assert_eq!(health.look(1, 0, at + LOOK_EVERY), Some(Change::Moves { hung: false }));
+    }
+
+    proptest! {
+        /// Whatever comes: while somebody leaves between two looks of any six, nothing stands still.
+        #[test]
+        fn a_queue_from_which_somebody_leaves_now_and_then_never_stands_still(
+            steps in proptest::collection::vec((0..50_u32, 1..5_u32), 1..60),
+        ) {
+            let (mut health, mut now, mut waiting) = (Health::new(HANG), Time::ZERO, 0_u32);
+            for (come, looks) in steps {
+                for _ in 0..looks {
+                    waiting += come;
+                    prop_assert!(health.look((), waiting, now).is_none());
+                    now = now + health.next_look();
+                }
+                waiting = waiting.saturating_sub(1);
+                prop_assert!(health.look((), waiting, now).is_none());
+                now = now + health.next_look();
+            }
+        }
+
+        /// Whatever comes: without anybody who leaves it stands still within 40 ms, and hangs once, in time.
+        #[test]
+        fn a_queue_of_which_nobody_accepts_is_found_out(come in proptest::collection::vec(0..9_u32, 80), first in 1..9_u32) {
+            let (mut health, mut now, mut waiting) = (Health::new(HANG), Time::ZERO, first);
+            let mut found = Vec::new();
+            for more in come {
+                found.extend(health.look((), waiting, now).map(|change| (change, now.since(Time::ZERO))));
+                waiting += more;
+                now = now + health.next_look();
+            }
+            prop_assert_eq!(found.len(), 2);
+            prop_assert_eq!(found[0], (Change::StandsStill, Duration::from_millis(40)));
+            prop_assert_eq!(found[1].0, Change::Hangs);
+            prop_assert!((HANG..HANG + LOOK_EVERY).contains(&found[1].1));
+        }
+
+        /// Of any history: still and moving alternate, what hangs stood still, and somebody is always filled.
+        #[test]
+        fn every_history_makes_sense(steps in proptest::collection::vec((0..3_u8, 0..5_u32, 0..6_u8), 1..400)) {
+            let (mut health, mut now) = (Health::new(Duration::from_millis(100)), Time::ZERO);
+            let mut seen = [(false, false); 3];
+            for (key, waiting, step) in steps {
+                now = now + LOOK_AGAIN;
+                let change = match step {
+                    0 => { health.took(key); None }
+                    1 => health.lives(key, now),
+                    _ => health.look(key, waiting, now),
+                };
+                let (still, hangs) = &mut seen[usize::from(key)];
+                match change {
+                    Some(Change::StandsStill) => { prop_assert!(!*still); *still = true; }
+                    Some(Change::Hangs) => { prop_assert!(*still && !*hangs); *hangs = true; }
+                    Some(Change::Moves { hung }) => {
+                        prop_assert!(*still);
+                        prop_assert_eq!(hung, *hangs);
+                        (*still, *hangs) = (false, false);
+                    }
+                    None => {}
+                }
+                prop_assert_eq!(health.is_still(key), seen[usize::from(key)].0);
+                prop_assert!(!health.fit(&[0, 1, 2]).is_empty());
+            }
+        }
+    }
+}

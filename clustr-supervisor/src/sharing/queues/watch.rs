@@ -1,0 +1,194 @@
+//! When queues are looked at, and what follows from it.
+//!
+//! Owns the edges of the reactor and the rhythm of looks. Never judges: `health` does. Never accepts. Called by the loop
+//! when somebody waits, and at the end of each turn.
+//!
+//! Each queue is registered for one edge. The first arrival anywhere wakes the loop; from then on nothing is
+//! registered, and all queues are looked at (`TCP_INFO`) until all have been empty for a second. Then they are registered
+//! again. So an idle primary sleeps, and one under load is not woken by each client.
+
+use std::time::Duration;
+
+use clustr_core::{Ailment, Event, Time, WorkerId};
+use clustr_net::Kind;
+use clustr_net::node::Table;
+use clustr_net::queue::{QueueId, Queues};
+
+use super::health::{Change, Health};
+use super::{Seat, Seats};
+use crate::reactor::{Reactor, Wake};
+
+/// How long all queues have to be empty until nobody looks any more.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A queue by its port and its number there.
+type Key = (u64, QueueId);
+
+/// What is known of queues from outside.
+#[derive(Debug)]
+pub(super) struct Watch {
+    health: Health<Key>,
+    /// Whether what stands still is steered around.
+    steers: bool,
+    rhythm: Rhythm,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rhythm {
+    /// The first arrival anywhere is waited for.
+    Edges,
+    Looks(Looking),
+    /// The app ends.
+    Over,
+}
+
+/// While queues are looked at.
+#[derive(Clone, Copy, Debug)]
+struct Looking {
+    next_at: Time,
+    quiet_since: Option<Time>,
+}
+
+impl Watch {
+    /// Without a hang timeout nobody hangs, and nobody is steered around.
+    pub(super) fn new(hang_timeout: Option<Duration>) -> Self {
+        let health = Health::new(hang_timeout.unwrap_or(Duration::MAX));
+        Self { health, steers: hang_timeout.is_some(), rhythm: Rhythm::Edges }
+    }
+
+    /// Which of the live queues of a port are to be filled.
+    pub(super) fn fit(&self, number: u64, live: &[QueueId]) -> Vec<QueueId> {
+        if !self.steers {
+            return live.to_vec();
+        }
+        let keys: Vec<Key> = live.iter().map(|&queue| (number, queue)).collect();
+        self.health.fit(&keys).into_iter().map(|(_, queue)| queue).collect()
+    }
+
+    pub(super) const fn due(&self) -> Option<Time> {
+        match self.rhythm {
+            Rhythm::Looks(looking) => Some(looking.next_at),
+            Rhythm::Edges | Rhythm::Over => None,
+        }
+    }
+
+    /// Before a queue closes: the loop hears nothing more of it.
+    pub(super) fn let_go(&mut self, seat: &Seat, queues: Option<&Queues>, reactor: &mut Reactor) {
+        self.health.forget(seat.key());
+        let listener = queues.and_then(|queues| queues.listener(seat.queue));
+        if let (Some(edge), Some(listener)) = (seat.edge, listener) {
+            reactor.deregister(listener, edge);
+        }
+    }
+
+    /// Nobody looks any more.
+    pub(super) const fn end(&mut self) {
+        self.rhythm = Rhythm::Over;
+    }
+}
+
+impl Seats {
+    /// Somebody waits where nobody did.
+    pub(crate) fn notice(&mut self, now: Time) {
+        if matches!(self.watch.rhythm, Rhythm::Edges) {
+            self.watch.rhythm = Rhythm::Looks(Looking { next_at: now, quiet_since: None });
+        }
+    }
+
+    /// What is held against a worker's queues was another worker's, or is forgiven.
+    pub(super) fn begin_afresh(&mut self, id: WorkerId) {
+        let theirs = self.seats.iter().filter(|seat| seat.holder == Some(id));
+        theirs.for_each(|seat| self.watch.health.forget(seat.key()));
+    }
+
+    /// At the end of a turn: looks if it is time, and says who hangs, and who does not any more.
+    pub(crate) fn look_around(&mut self, table: &mut Table, reactor: &mut Reactor, now: Time) -> Vec<Event> {
+        match self.watch.rhythm {
+            Rhythm::Looks(looking) if looking.next_at <= now => {
+                self.forget_edges(table, reactor);
+                let events = self.look_at_all(table, now);
+                self.plan_next_look(looking, now);
+                if matches!(self.watch.rhythm, Rhythm::Edges) {
+                    self.listen_for_edges(table, reactor);
+                }
+                events
+            }
+            Rhythm::Edges => {
+                self.listen_for_edges(table, reactor);
+                Vec::new()
+            }
+            Rhythm::Looks(_) | Rhythm::Over => Vec::new(),
+        }
+    }
+
+    fn plan_next_look(&mut self, looking: Looking, now: Time) {
+        let health = &self.watch.health;
+        let quiet_since = health.is_quiet().then(|| looking.quiet_since.unwrap_or(now));
+        let is_enough = quiet_since.is_some_and(|since| now.since(since) >= QUIET);
+        self.watch.rhythm = if is_enough {
+            Rhythm::Edges
+        } else {
+            Rhythm::Looks(Looking { next_at: now + health.next_look(), quiet_since })
+        };
+    }
+
+    /// Every queue wakes the loop once, at once if somebody waits there already. One that the kernel has no room to watch is tried again at the next turn.
+    fn listen_for_edges(&mut self, table: &Table, reactor: &mut Reactor) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.edge.is_none()) {
+            let listener = table.queues(seat.number).and_then(|queues| queues.listener(seat.queue));
+            let Some(listener) = listener.filter(|listener| listener.kind() == Kind::Stream) else {
+                continue;
+            };
+            seat.edge = reactor.register_readable(listener, Wake::Queue).ok();
+        }
+    }
+
+    fn forget_edges(&mut self, table: &Table, reactor: &mut Reactor) {
+        for seat in &mut self.seats {
+            let listener = table.queues(seat.number).and_then(|queues| queues.listener(seat.queue));
+            if let (Some(edge), Some(listener)) = (seat.edge.take(), listener) {
+                reactor.deregister(listener, edge);
+            }
+        }
+    }
+
+    fn look_at_all(&mut self, table: &mut Table, now: Time) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (number, queues) in table.ports() {
+            let changes = self.look_at_port(number, queues, now);
+            let is_filled_anew = changes.iter().any(|(_, change)| is_for_the_kernel(*change));
+            events.extend(changes.into_iter().filter_map(|(holder, change)| event(holder?, change)));
+            if is_filled_anew {
+                self.steer_port(number, queues);
+            }
+        }
+        events
+    }
+
+    fn look_at_port(&mut self, number: u64, queues: &Queues, now: Time) -> Vec<(Option<WorkerId>, Change)> {
+        if queues.kind() == Kind::Datagram {
+            return Vec::new();
+        }
+        let health = &mut self.watch.health;
+        let look = |seat: &Seat| {
+            let waiting = queues.waiting(seat.queue).ok()?;
+            Some((seat.holder, health.look(seat.key(), waiting, now)?))
+        };
+        self.seats.iter().filter(|seat| seat.number == number).filter_map(look).collect()
+    }
+}
+
+const fn is_for_the_kernel(change: Change) -> bool {
+    match change {
+        Change::StandsStill | Change::Moves { .. } => true,
+        Change::Hangs => false,
+    }
+}
+
+const fn event(holder: WorkerId, change: Change) -> Option<Event> {
+    match change {
+        Change::Hangs => Some(Event::Failing(holder, Ailment::Stuck)),
+        Change::Moves { hung: true } => Some(Event::Recovered(holder)),
+        Change::Moves { hung: false } | Change::StandsStill => None,
+    }
+}
