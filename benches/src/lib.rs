@@ -16,4 +16,5 @@ pub mod soak;
 pub mod started;
 #[expect(unsafe_code, reason = "a bare fork and exec, to compare with")]
 pub mod sys;
+pub mod trials;
 pub mod wait;

@@ -26,12 +26,26 @@ const SOON: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Primary {
     started: Started,
+    clustr: PathBuf,
     folder: PathBuf,
     port: u16,
 }
 
+/// A worker of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Worker {
+    /// Its process.
+    pub pid: u32,
+    /// Whether it serves.
+    pub ready: bool,
+    /// For how long it has lived.
+    pub uptime_ms: u64,
+    /// From which version it was started.
+    pub generation: u64,
+}
+
 impl Primary {
-    /// `clustr run OPTIONS -- COMMAND`, with a free port in `PORT`.
+    /// `clustr run OPTIONS -- COMMAND`, with a free port in `PORT` and a folder of its own in `FOLDER`.
     ///
     /// # Errors
     ///
@@ -50,8 +64,54 @@ impl Primary {
             .arg("--")
             .args(command);
         starting.env("CLUSTR_RUNTIME_DIR", folder.join("runtime")).env("PORT", port.to_string());
+        starting.env("FOLDER", &folder);
         starting.env_remove("WEB_CONCURRENCY").stdin(Stdio::null()).stdout(Stdio::null()).stderr(news);
-        Ok(Self { started: Started::with_output(&mut starting)?, folder, port })
+        let clustr = clustr.to_owned();
+        Ok(Self { started: Started::with_output(&mut starting)?, clustr, folder, port })
+    }
+
+    /// A folder of its own, that is gone with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `clustr WORDS` to this primary.
+    ///
+    /// # Errors
+    ///
+    /// It ends with another exit code than 0; the text is what it said.
+    pub fn clustr(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.clustr);
+        command.args(words).env("CLUSTR_RUNTIME_DIR", self.folder.join("runtime")).stdin(Stdio::null());
+        let said = command.output().map_err(|error| error.to_string())?;
+        if said.status.success() {
+            return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+        }
+        Err(format!("clustr {words:?}: {}: {}", said.status, String::from_utf8_lossy(&said.stderr)))
+    }
+
+    /// Its workers as the control socket tells them, those that have a process.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub fn workers(&self) -> Result<Vec<Worker>, String> {
+        let status = self.status()?;
+        let workers = status["apps"][0]["workers"].as_array().cloned().unwrap_or_default();
+        let worker = |worker: &Value| {
+            let pid = u32::try_from(worker["pid"].as_u64()?).ok()?;
+            let uptime_ms = worker["uptime_ms"].as_u64().unwrap_or(0);
+            let ready = worker["state"] == "ready";
+            Some(Worker { pid, ready, uptime_ms, generation: worker["generation"].as_u64().unwrap_or(0) })
+        };
+        Ok(workers.iter().filter_map(worker).collect())
+    }
+
+    /// What it has said so far, for whoever wonders why something failed.
+    #[must_use]
+    pub fn news(&self) -> String {
+        std::fs::read_to_string(self.folder.join("news")).unwrap_or_default()
     }
 
     /// Where its app listens.
@@ -73,10 +133,7 @@ impl Primary {
     /// They are not after half a minute.
     pub fn wait_ready(&self, workers: u64) -> Result<(), String> {
         let ready = || self.status().is_ok_and(|status| status["apps"][0]["ready"] == workers);
-        wait::until_true("ready workers", SOON, ready).map_err(|why| {
-            let news = std::fs::read_to_string(self.folder.join("news")).unwrap_or_default();
-            format!("{why}\n{news}")
-        })
+        wait::until_true("ready workers", SOON, ready).map_err(|why| format!("{why}\n{}", self.news()))
     }
 
     /// What the control socket says of it.

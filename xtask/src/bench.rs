@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: the benchmarks, which live in the `benches` package.
+//! `cargo xtask bench` and `cargo xtask soak`: measurements and long trials, which live in the `benches` package.
 //!
-//! Owns only the two ways in, so that no other chore compiles what is heavy. Never measures anything itself.
+//! Owns only the ways in, so that no other chore compiles what is heavy. Never measures anything itself.
 
 use crate::{Outcome, run};
 
@@ -8,6 +8,13 @@ use crate::{Outcome, run};
 pub(crate) fn run(args: &[String]) -> Outcome {
     let (words, rest) = route(args);
     run::run(run::cargo(words).args(rest))
+}
+
+/// The chore `soak`.
+pub(crate) fn soak(args: &[String]) -> Outcome {
+    run::run(
+        run::cargo(&["run", "--release", "--package", "clustr-benches", "--bin", "soak", "--"]).args(args),
+    )
 }
 
 fn route(args: &[String]) -> (&'static [&'static str], &[String]) {

@@ -1,8 +1,8 @@
 //! `cargo xtask compat [MAJOR...] [--write]`: the conformance cases on each version of node, as a table.
 //!
 //! Owns the table and `docs/compat.md`. Never judges a case: `clustr-cli/tests/conformance` does, and prints one
-//! line a case: `conformance: CASE node VERSION ok`, or `FAILED WHY`, or `skipped WHY`; with `[handoff]` after the
-//! version where connections were handed over, which is a row of its own.
+//! line a case: `conformance: CASE node VERSION ok`, or `FAILED WHY`, or `skipped WHY`; with `[handoff]` or
+//! `[per-worker]` after the version where connections were shared so, which is a row of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -99,8 +99,8 @@ impl Line {
         let (_, rest) = line.split_once("conformance: ")?;
         let (case, rest) = rest.split_once(" node ")?;
         let (_version, verdict) = rest.split_once(' ')?;
-        let (case, verdict) = match verdict.strip_prefix("[handoff] ") {
-            Some(verdict) => (format!("{case} [handoff]"), verdict),
+        let (case, verdict) = match verdict.split_once("] ").filter(|_| verdict.starts_with('[')) {
+            Some((share, verdict)) => (format!("{case} {share}]"), verdict),
             None => (case.to_owned(), verdict),
         };
         let verdict = match verdict.split([' ', ':']).next()? {
@@ -172,9 +172,11 @@ impl Verdict {
 fn document(table: &str) -> String {
     let mut page = String::from("# Versions of node\n\n");
     page.push_str("Written by `cargo xtask compat --write`: the conformance cases of\n");
-    page.push_str("`clustr-cli/tests/conformance`, each on each version and in both ways of sharing: a case by its name\n");
-    page.push_str("alone is `--share shared`, with `[handoff]` after it `--share handoff`. `skipped` or `-`: the case does\n");
-    page.push_str("not apply to that version, that machine or that way.\n\n");
+    page.push_str("`clustr-cli/tests/conformance`, each on each version and in each way of sharing: a case by its name\n");
+    page.push_str(
+        "alone is `--share shared`, with `[handoff]` after it `--share handoff`, with `[per-worker]` that.\n",
+    );
+    page.push_str("`skipped` or `-`: the case does not apply to that version, that machine or that way.\n\n");
     let _ = write!(page, "{table}");
     page
 }
@@ -191,6 +193,8 @@ mod tests {
         assert_eq!(line.verdict, Verdict::Failed);
         let line = Line::parse("conformance: udp node 18.20.8 [handoff] ok").unwrap();
         assert_eq!(line, Line { case: "udp [handoff]".into(), verdict: Verdict::Ok });
+        let line = Line::parse("conformance: udp node 18.20.8 [per-worker] skipped no such thing").unwrap();
+        assert_eq!(line, Line { case: "udp [per-worker]".into(), verdict: Verdict::Skipped });
         assert_eq!(Line::parse("conformance: https node 18.20.8 perhaps"), None);
         assert_eq!(Line::parse("test result: ok"), None);
     }

@@ -50,6 +50,11 @@ const CHORES: &[Chore] = &[
         does: "[WHAT] [ARGS] side by side with peers; `bench micro`: criterion",
         run: bench::run,
     },
+    Chore {
+        name: "soak",
+        does: "[WHAT] [OPTIONS] long trials under load: memory, storm, outage, scaling",
+        run: bench::soak,
+    },
     Chore { name: "help", does: "this page", run: help },
 ];
 

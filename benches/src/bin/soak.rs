@@ -1,6 +1,7 @@
-//! `soak [--connections N] [--restarts N]`: what much work leaves behind in a primary.
+//! `soak [WHAT...] [OPTIONS]`: hours of misfortune in minutes, and what much work leaves behind in a primary.
 //!
-//! Owns the limits: at most 200 kB more, and the same number of descriptors. Ends with 1 if one of them is passed.
+//! Owns how long is long. Ends with 1 if one of them has failed. The trials themselves are in `trials`, and run briefly
+//! in the tests too.
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use std::process::ExitCode;
@@ -8,15 +9,31 @@ use std::process::ExitCode;
 use clustr_benches::places::Places;
 use clustr_benches::primary::Primary;
 use clustr_benches::soak::{self, Growth};
+use clustr_benches::trials::{self, Outcome, Subject};
 
 /// So much more memory, over both runs.
 const GROWTH_BYTES_MAX: u64 = 200_000;
 
+/// All ways of sharing.
+const SHARES: [&str; 3] = ["shared", "per-worker", "handoff"];
+
+/// What can be asked for.
+struct Part {
+    name: &'static str,
+    run: fn(&Places, &[String]) -> Result<(), String>,
+}
+
+const PARTS: [Part; 4] = [
+    Part { name: "memory", run: memory },
+    Part { name: "storm", run: |places, words| in_each(places, words, "--kills", 500, storm) },
+    Part { name: "outage", run: |places, words| in_each(places, words, "--outages", 10, trials::outage) },
+    Part { name: "scaling", run: |places, words| in_each(places, words, "--rounds", 10, scaling) },
+];
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match run(&words) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("error: {why}");
             ExitCode::FAILURE
@@ -24,10 +41,61 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[String]) -> Result<bool, String> {
+/// Runs what was asked for, past what fails.
+fn run(words: &[String]) -> Result<(), String> {
+    let chosen: Vec<&str> =
+        words.iter().map(String::as_str).take_while(|word| !word.starts_with('-')).collect();
+    if let Some(strange) = chosen.iter().find(|word| !PARTS.iter().any(|part| part.name == **word)) {
+        let names = PARTS.map(|part| part.name).join(", ");
+        return Err(format!("'{strange}' is none of {names}"));
+    }
+    let places = Places::find()?;
+    let mut faults = Vec::new();
+    for part in PARTS.iter().filter(|part| chosen.is_empty() || chosen.contains(&part.name)) {
+        println!("\n==> {}", part.name);
+        if let Err(why) = (part.run)(&places, words) {
+            println!("FAILED {why}");
+            faults.push(part.name);
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(format!("failed: {}", faults.join(", "))) }
+}
+
+/// A trial in each sharing, past those that fail.
+fn in_each(
+    places: &Places,
+    words: &[String],
+    option: &str,
+    otherwise: u32,
+    trial: impl Fn(Subject<'_>, u32) -> Outcome,
+) -> Result<(), String> {
+    let count = number(words, option, otherwise)?;
+    let mut faults = Vec::new();
+    for share in SHARES {
+        if share == "per-worker" && trials::kernel_migrates() {
+            println!("skipped: net.ipv4.tcp_migrate_req = 0 not found");
+            continue;
+        }
+        match trial(Subject { clustr: &places.clustr, share }, count) {
+            Ok(line) => println!("{line}"),
+            Err(why) => faults.push(format!("{share}: {why}")),
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
+fn storm(subject: Subject<'_>, kills: u32) -> Outcome {
+    trials::storm(subject, kills as usize)
+}
+
+fn scaling(subject: Subject<'_>, rounds: u32) -> Outcome {
+    trials::scaling(subject, 8, rounds)
+}
+
+/// What 100,000 connections and 10,000 restarts leave behind.
+fn memory(places: &Places, words: &[String]) -> Result<(), String> {
     let connections = number(words, "--connections", 100_000)?;
     let restarts = number(words, "--restarts", 10_000)?;
-    let places = Places::find()?;
     let primary = Primary::start(&places.clustr, &["-n", "2"], &["node", &Places::peer("hello.js")])?;
     primary.wait_ready(2)?;
     primary.settle()?;
@@ -38,7 +106,7 @@ fn run(words: &[String]) -> Result<bool, String> {
     let told = tell(&format!("{restarts} restarts"), &restarted) && told;
     let sum = served.bytes() + restarted.bytes();
     println!("together {sum} bytes more, {GROWTH_BYTES_MAX} allowed");
-    Ok(told && sum <= GROWTH_BYTES_MAX)
+    if told && sum <= GROWTH_BYTES_MAX { Ok(()) } else { Err("the primary has grown".into()) }
 }
 
 fn tell(what: &str, growth: &Growth) -> bool {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clustr_benches::http;
 
 use crate::harness::ensure;
-use crate::harness::node::on_each_node;
-use crate::harness::{Run, SOON, v4};
+use crate::harness::node::{on_each_node, queued};
+use crate::harness::{Run, SOON, of_kind, v4};
 
 #[test]
 fn a_port_that_somebody_has_is_in_use_until_it_is_free() {
@@ -63,5 +63,26 @@ fn a_privileged_port_is_refused_to_an_ordinary_user() {
             ensure!(answer["errors"]["privileged"]["code"] == "EACCES", "{answer}");
         }
         primary.stop()
+    });
+}
+
+#[test]
+fn a_unix_socket_cannot_have_a_queue_for_each_worker_and_what_to_do_is_said() {
+    queued("unix socket refused", |node| {
+        let run = Run::app(node, "paths.js").workers(1).options(&["--backoff-min", "1h"]);
+        let (folder, name) = (run.folder().to_path_buf(), format!("clustr-test-{}", run.port()));
+        let primary = run.env("FOLDER", &folder.to_string_lossy()).env("ABSTRACT", &name).start()?;
+        primary.wait_news("a refusal", SOON, |news| {
+            let mut warnings = of_kind(news, "warning");
+            warnings.find(|warning| {
+                let detail = warning["detail"].as_str().unwrap_or_default();
+                let path = folder.join("absolute.sock").display().to_string();
+                detail.contains("cannot have a queue for each worker: refused (ENOTSUP)")
+                    && detail.contains(&path)
+                    && warning["hint"] == "clustr run --share shared -- COMMAND"
+            })?;
+            Some(())
+        })?;
+        primary.wait_said("ENOTSUP")
     });
 }

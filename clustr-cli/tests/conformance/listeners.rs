@@ -103,7 +103,7 @@ fn exclusive_listens_past_the_cluster() {
 
 #[test]
 fn a_worker_may_listen_on_a_descriptor_of_the_primary() {
-    on_each_node("listen({fd})", |node| {
+    on_some_nodes("listen({fd})", crate::paths::no_queues, |node| {
         let run = Run::app(node, "handle.js").workers(2).env("SOCKET", "5").env("NO_SOCKET", "6");
         let run = run.through(&["sh", "-c", r#"exec "$@" 5<&0 6</dev/null </dev/null"#, "sh"]);
         let port = run.port();

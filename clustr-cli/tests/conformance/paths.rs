@@ -10,12 +10,12 @@ use clustr_benches::{http, wait};
 use serde_json::Value;
 
 use crate::harness::ensure;
-use crate::harness::node::on_each_node;
+use crate::harness::node::{Node, on_some_nodes};
 use crate::harness::{Outcome, Run, SOON};
 
 #[test]
 fn unix_sockets_are_shared_and_gone_at_the_end() {
-    on_each_node("unix sockets", |node| {
+    on_some_nodes("unix sockets", no_queues, |node| {
         let run = Run::app(node, "paths.js").workers(2);
         let folder = run.folder().to_path_buf();
         let name = format!("clustr-test-{}-{}", std::process::id(), run.port());
@@ -37,6 +37,11 @@ fn unix_sockets_are_shared_and_gone_at_the_end() {
         ensure!(left.iter().all(|path| !path.exists()), "files left: {left:?}");
         Ok(())
     });
+}
+
+/// Only ports have queues; that a Unix socket is refused there has a test of its own.
+pub(crate) fn no_queues(node: &Node) -> Option<&'static str> {
+    (node.share == "per-worker").then_some("only ports have queues")
 }
 
 fn both_answer(address: &SocketAddr, which: &str) -> Outcome {

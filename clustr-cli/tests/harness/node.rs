@@ -1,8 +1,8 @@
 //! Which nodes there are, and one case on each of them.
 //!
 //! Owns the line that a case prints for each version and sharing: `conformance: CASE node VERSION ok`, or `FAILED WHY`,
-//! with `[handoff]` before that where the primary hands connections over; or `skipped WHY` where the case does not apply
-//! to that version or that user.
+//! with `[handoff]` or `[per-worker]` before that where connections are shared so; or `skipped WHY` where the case does
+//! not apply to that version, that sharing or that user.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,8 +24,11 @@ pub(crate) struct Node {
     pub(crate) share: &'static str,
 }
 
-/// Both ways of sharing: every case holds for each.
-const SHARES: [&str; 2] = ["shared", "handoff"];
+/// The ways of sharing: every case holds for each.
+const SHARES: [&str; 3] = ["shared", "handoff", "per-worker"];
+
+/// The way that is tried with the first node alone: what is node's own about it is the same as in `shared`.
+const FIRST_NODE_ONLY: &str = "per-worker";
 
 /// Every node of `CLUSTR_NODES` (separated by colons), else the one in `PATH`.
 ///
@@ -112,6 +115,15 @@ pub(crate) fn handed_over(case: &str, body: impl Fn(&Node) -> Outcome) {
     on_nodes(case, &["handoff"], |_| None, body);
 }
 
+/// Runs a case that is about a queue for each worker.
+///
+/// # Panics
+///
+/// The case failed.
+pub(crate) fn queued(case: &str, body: impl Fn(&Node) -> Outcome) {
+    on_nodes(case, &[FIRST_NODE_ONLY], |_| None, body);
+}
+
 fn on_nodes(
     case: &str,
     shares: &[&'static str],
@@ -129,9 +141,13 @@ fn on_quiet_nodes(
     body: impl Fn(&Node) -> Outcome,
 ) {
     let mut faults = Vec::new();
-    for (node, share) in nodes().iter().flat_map(|node| shares.iter().map(move |share| (node, *share))) {
-        let node = &Node { share, ..node.clone() };
-        let mark = if share == "shared" { "" } else { " [handoff]" };
+    for (place, share) in (0..nodes().len()).flat_map(|place| shares.iter().map(move |share| (place, *share)))
+    {
+        if share == FIRST_NODE_ONLY && place > 0 {
+            continue;
+        }
+        let node = &Node { share, ..nodes()[place].clone() };
+        let mark = if share == "shared" { String::new() } else { format!(" [{share}]") };
         let version = format!("{}{mark}", node.version);
         match unfit(node).map_or_else(|| Ok(body(node)), Err) {
             Err(why) => println!("conformance: {case} node {version} skipped {why}"),

@@ -20,3 +20,4 @@ mod reload;
 mod starts;
 mod stops;
 mod story;
+mod trials;

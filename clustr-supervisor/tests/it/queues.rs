@@ -1,6 +1,5 @@
 //! A queue for each worker: kept by the primary, filled where somebody serves.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,10 +8,10 @@ use clustr_supervisor::Supervisor;
 use clustr_supervisor::config::{Balance, Config, Share};
 use rustix::process::Signal;
 
-use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
+use crate::deliveries::{heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
 use crate::fixture::{DEADLINE, Primary};
 
-fn queued(config: &mut Config) {
+pub(crate) fn queued(config: &mut Config) {
     listening(Share::PerWorker, "channel")(config);
 }
 
@@ -22,29 +21,8 @@ fn status_says_per_worker() {
     assert_eq!(primary.status()["apps"][0]["share"], "per-worker");
 }
 
-#[test]
-fn connections_are_spread_evenly_by_hash() {
-    // Each share is binomial, with a deviation of 27: one run in some thousand is beyond 100 by chance, three are not.
-    let spreads: Vec<_> = (0..3).map(|_| spread()).take_while(|counts| !is_even(counts)).collect();
-    assert!(spreads.len() < 3, "{spreads:?}");
-}
-
-fn is_even(counts: &BTreeMap<String, u32>) -> bool {
-    counts.len() == 4 && counts.values().all(|count| (900..=1_100).contains(count))
-}
-
-/// How many of 4,000 connections each of four workers answers.
-fn spread() -> BTreeMap<String, u32> {
-    let primary = Primary::start_with(4, queued);
-    let (address, pids) = (primary.address(), primary.pids());
-    wait_for_all(address, &pids);
-    let mut counts = BTreeMap::new();
-    (0..4_000).for_each(|_| *counts.entry(ask(address, "hello")).or_default() += 1);
-    counts
-}
-
 /// A signal is under way for a moment, in which a worker may still accept somebody.
-fn wait_until_stopped(pid: u64) {
+pub(crate) fn wait_until_stopped(pid: u64) {
     let began = std::time::Instant::now();
     let is_stopped =
         || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
