@@ -78,6 +78,7 @@
 //! | [`steer`] | programs that choose which queues the kernel fills |
 //! | [`sock_diag`] | who listens on a port, and who is half-way to it |
 //! | [`activation`] | `LISTEN_FDS`, given and taken |
+//! | [`intercept`] | a program's own `bind` and `listen`, shared without its knowledge |
 //! | [`notify`] | sd_notify, told and heard |
 //! | [`inherited`] | the descriptors that the process was started with |
 //! | `node` | node's cluster protocol (feature `node`, on by default) |
@@ -97,6 +98,7 @@ pub mod balance;
 pub mod fd_channel;
 pub mod handoff;
 pub mod inherited;
+pub mod intercept;
 pub mod listener;
 #[cfg(feature = "node")]
 pub mod node;

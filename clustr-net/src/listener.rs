@@ -91,6 +91,18 @@ impl Listener {
         Ok(Self { fd, kind, addr, _file: None })
     }
 
+    /// A descriptor of a socket that another process has made and uses: whether calls wait is a flag of the socket, and stays
+    /// as it is.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTSOCK` for what is no socket; `EINVAL`, `EAFNOSUPPORT` for kinds that are not kept.
+    pub fn of_another(fd: OwnedFd) -> io::Result<Self> {
+        let kind = Kind::of(&fd)?;
+        let addr = local_addr(&fd, kind)?;
+        Ok(Self { fd, kind, addr, _file: None })
+    }
+
     /// Another descriptor of the same socket, close-on-exec, for a process that shall share it.
     ///
     /// # Errors

@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod another;
 mod mirror;
 
 use std::collections::BTreeSet;
@@ -87,6 +88,8 @@ pub struct Queues {
     mirror: Mirror,
     /// The kernel has made a group, so that a program can be attached.
     grouped: bool,
+    /// It takes none: sockets of this kind (MPTCP) are filled as the kernel likes.
+    unsteered: bool,
     /// Which were filled when last any was live.
     filled: Vec<QueueId>,
     next: u64,
@@ -165,6 +168,7 @@ impl Queues {
             queues: Vec::new(),
             mirror: Mirror::new(),
             grouped: listener.kind() == Kind::Stream,
+            unsteered: false,
             filled: Vec::new(),
             next: 0,
         };
@@ -419,6 +423,12 @@ impl Queues {
         &self.mirror
     }
 
+    /// Whether the kernel fills them as it likes: it takes no program for sockets of this kind (MPTCP), and hashes over all.
+    #[must_use]
+    pub const fn is_unsteered(&self) -> bool {
+        self.unsteered
+    }
+
     /// The queues that are not leaving, with the keys of their workers and whether they are live.
     pub fn queues(&self) -> impl Iterator<Item = (QueueId, u32, bool)> {
         self.queues.iter().filter(|queue| !queue.leaving).map(|queue| (queue.id, queue.key, queue.live))
@@ -482,11 +492,17 @@ impl Queues {
         Ok(Program::compile(&plan)?)
     }
 
-    fn attach(&self, fill: &[Target], probes: Option<ProbePorts>) -> Result<(), QueueError> {
+    fn attach(&mut self, fill: &[Target], probes: Option<ProbePorts>) -> Result<(), QueueError> {
         let program = self.compile(fill, probes)?;
-        let Some(queue) = self.queues.first().filter(|_| self.grouped) else { return Ok(()) };
-        sys::attach_steering(queue.listener.as_fd(), program.insns())
-            .map_err(|source| kernel("steer", source))
+        let is_steered = self.grouped && !self.unsteered;
+        let Some(queue) = self.queues.first().filter(|_| is_steered) else { return Ok(()) };
+        match sys::attach_steering(queue.listener.as_fd(), program.insns()) {
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+                self.unsteered = true;
+                Ok(())
+            }
+            other => other.map_err(|source| kernel("steer", source)),
+        }
     }
 }
 

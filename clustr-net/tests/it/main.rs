@@ -13,6 +13,7 @@ mod fd_channel;
 mod handoff_codec;
 mod hostile_words;
 mod inherited;
+mod intercept;
 mod listener;
 mod notify;
 mod options;
