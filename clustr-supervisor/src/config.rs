@@ -137,7 +137,8 @@ pub struct Listen {
 pub struct Delivery {
     /// The listeners of [`Config::listen`] as descriptors that `LISTEN_FDS` counts: sd_listen_fds(3).
     pub fds: bool,
-    /// Where there are such listeners, clustr's own channel beside them: `clustr_net::worker`.
+    /// Where there are such listeners, clustr's own channel beside them: `clustr_net::worker`. Brings `fds` along, for a
+    /// worker that accepts for itself finds its listeners there.
     pub channel: bool,
     /// clustr's own channel where there are none as well: for its messages.
     pub messages: bool,

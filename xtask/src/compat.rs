@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use crate::nodes::{self, MAJORS, Node};
-use crate::{Outcome, apps, run, test};
+use crate::{Outcome, apps, run, sharing, test};
 
 /// What was asked for.
 #[derive(Debug, Eq, PartialEq)]
@@ -42,6 +42,9 @@ struct Table {
 
 /// The chore.
 pub(crate) fn run(args: &[String]) -> Outcome {
+    if let Some(("sharing", rest)) = args.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return sharing::run(rest);
+    }
     let wish = Wish::parse(args)?;
     let apps = apps::prepare()?;
     let mut table = Table::default();
@@ -68,7 +71,7 @@ impl Wish {
                 ("--write", _) => wish.write = true,
                 ("node", _) => {}
                 (_, Ok(major)) if MAJORS.contains(&major) => wish.majors.push(major),
-                _ => return Err(format!("'{arg}' is none of --write and the majors {MAJORS:?}")),
+                _ => return Err(format!("'{arg}' is none of sharing, --write and the majors {MAJORS:?}")),
             }
         }
         if wish.majors.is_empty() {

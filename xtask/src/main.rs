@@ -15,7 +15,9 @@ mod compat;
 mod nearest;
 mod nodes;
 mod package;
+mod python;
 mod run;
+mod sharing;
 mod test;
 mod tidy;
 mod tools;
@@ -42,7 +44,7 @@ const CHORES: &[Chore] = &[
     Chore { name: "trees", does: "[--write] docs/dependencies.md beside cargo tree", run: trees::run },
     Chore {
         name: "compat",
-        does: "[MAJOR...] [--write] the conformance cases on each node",
+        does: "[MAJOR...|sharing] [--write] the cases on each node, or each sharing",
         run: compat::run,
     },
     Chore {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::nodes::{self, Node};
-use crate::{Outcome, apps, run};
+use crate::{Outcome, apps, run, tools};
 
 /// What a script cannot install: a skip that names one of these is no failure in CI.
 const HOST_LACKS: &[&str] = &["cgroup", "systemd", "tcp_migrate_req"];
@@ -56,6 +56,7 @@ fn prepare() -> Needs {
     }
     needs.nodes.splice(0..0, machine);
     needs.apps = needs.keep(apps::prepare()).flatten();
+    needs.keep(tools::ensure(&["python3"]));
     for node in &needs.nodes {
         println!("node {} {}", node.version, node.program.display());
     }

@@ -87,8 +87,11 @@ fn sharing_words(share: Share, balance: Balance) -> String {
 }
 
 fn delivery_words(delivery: Delivery, listens: bool) -> String {
-    let ways =
-        [("fds", listens && delivery.fds), ("channel", listens && delivery.channel), ("node", delivery.node)];
+    let ways = [
+        ("fds", listens && (delivery.fds || delivery.channel)),
+        ("channel", listens && delivery.channel),
+        ("node", delivery.node),
+    ];
     let words: Vec<&str> = ways.iter().filter(|(_, is_there)| *is_there).map(|(word, _)| *word).collect();
     words.join(", ")
 }

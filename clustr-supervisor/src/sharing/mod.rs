@@ -90,7 +90,9 @@ impl Sharing {
         Ok(Self {
             given: Given::new(listeners, &mut table),
             table,
-            delivery: config.delivery,
+            // On clustr's channel connections come where they are handed over; else it is where a worker says that it is
+            // ready, and its listeners are those that LISTEN_FDS counts.
+            delivery: Delivery { fds: config.delivery.fds || config.delivery.channel, ..config.delivery },
             ready: config.ready,
             handoff,
             // Half of the time that a stop may take: then it is asked, whoever may still come.

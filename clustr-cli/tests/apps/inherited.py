@@ -1,0 +1,35 @@
+# A server on the descriptor that it was started with, a thread for each client; what is open is finished on SIGTERM.
+import os
+import select
+import signal
+import socket
+import threading
+
+listener = socket.socket(fileno=3)
+listener.setblocking(False)
+woken, wake = os.pipe()
+signal.signal(signal.SIGTERM, lambda *_: os.write(wake, b"."))
+
+
+def serve(client):
+    with client:
+        client.settimeout(30)
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            piece = client.recv(4096)
+            if not piece:
+                return
+            asked += piece
+        body = str(os.getpid()).encode()
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+
+
+while True:
+    readable, _, _ = select.select([listener, woken], [], [])
+    if woken in readable:
+        break
+    try:
+        client, _ = listener.accept()
+    except BlockingIOError:
+        continue
+    threading.Thread(target=serve, args=(client,)).start()
