@@ -1,4 +1,4 @@
-//! `bench [throughput|handoff|restart|memory|all] [--quick]`: clustr beside its peers, in one run.
+//! `bench [throughput|handoff|health|restart|memory|all] [--quick]`: clustr beside its peers, in one run.
 //!
 //! Owns the choice of what is measured, and the report: Markdown on standard output and in `bench` of the target
 //! folder. Ends with 0 whether a goal is held or missed: numbers are for reading, tests are for judging.
@@ -7,6 +7,7 @@
 
 mod bare;
 mod handoff;
+mod health;
 mod memory;
 mod report;
 mod restart;
@@ -47,9 +48,11 @@ fn run(words: &[&str]) -> Result<(), String> {
     let effort = if words.contains(&"--quick") { Effort::Quick } else { Effort::Full };
     let chosen: Vec<&str> = words.iter().copied().filter(|word| *word != "--quick").collect();
     let all = chosen.is_empty() || chosen == ["all"];
-    let known = ["throughput", "handoff", "restart", "memory"];
+    let known = ["throughput", "handoff", "health", "restart", "memory"];
     if let Some(strange) = chosen.iter().find(|word| !known.contains(word) && **word != "all") {
-        return Err(format!("'{strange}' is none of throughput, handoff, restart, memory, all, --quick"));
+        return Err(format!(
+            "'{strange}' is none of throughput, handoff, health, restart, memory, all, --quick"
+        ));
     }
     let places = Places::find()?;
     let report = Report::new(&places)?;
@@ -58,6 +61,9 @@ fn run(words: &[&str]) -> Result<(), String> {
     }
     if all || chosen.contains(&"handoff") {
         report.add("handoff", handoff::measure(&places, effort)?)?;
+    }
+    if all || chosen.contains(&"health") {
+        report.add("health", health::measure(&places, effort)?)?;
     }
     if all || chosen.contains(&"restart") {
         report.add("restart", restart::measure(&places, effort)?)?;
