@@ -118,6 +118,7 @@ impl App {
             Event::Failing(worker, ailment) => self.failing(worker, ailment, out),
             Event::Recovered(worker) => self.health.recovered(worker, roster, out),
             Event::Worn(worker, wear) => self.ask_renewal(worker, Why::Worn(wear)),
+            Event::Awaited(slot) => roster.awaited(slot, out),
             Event::Lost(generation) if roster.versions.lose(generation) => Heard::Taken,
             Event::Lost(_) => Heard::Ignored,
             Event::Asked(ticket, Command::Scale(target)) => self.asked_to_scale(ticket, target, out),

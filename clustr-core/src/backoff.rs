@@ -52,6 +52,11 @@ impl Rests {
         seed.jitter(rest, rule.jitter_percent).max(SHORTAGE_REST_MIN)
     }
 
+    /// Whether the host was short when it was last asked.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.shortages > 0
+    }
+
     /// The host was able to start a process.
     pub(crate) const fn shortage_over(&mut self) {
         self.shortages = 0;

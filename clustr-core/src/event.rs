@@ -4,7 +4,7 @@
 //! place is ignored and counted, never an error and never a panic.
 
 use crate::command::Command;
-use crate::id::{Generation, Ticket, WorkerId};
+use crate::id::{Generation, SlotId, Ticket, WorkerId};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +34,9 @@ pub enum Event {
     Recovered(WorkerId),
     /// The worker has served long enough: it is replaced when its turn comes.
     Worn(WorkerId, Wear),
+    /// Somebody waits for the slot's next worker, and nobody else can serve them: a slot that rests starts it now. What
+    /// counts against its intensity counts all the same, and a host that is short of something is not hurried.
+    Awaited(SlotId),
     /// What this generation was is no longer there, so that it cannot be started again (a file was replaced in
     /// its place). It stays so. Its living workers are not concerned.
     Lost(Generation),
@@ -148,7 +151,7 @@ impl Event {
             | Self::Recovered(worker)
             | Self::Worn(worker, _)
             | Self::Exited(worker, _) => Some(worker),
-            Self::Lost(_) | Self::Asked(..) | Self::Interrupted => None,
+            Self::Awaited(_) | Self::Lost(_) | Self::Asked(..) | Self::Interrupted => None,
         }
     }
 }

@@ -80,6 +80,14 @@ impl Roster {
         self.step(worker.slot, out, |slot, turn| slot.hear(worker, fact, turn))
     }
 
+    /// Somebody waits for a slot's next worker.
+    pub(crate) fn awaited(&mut self, slot: SlotId, out: &mut Actions) -> Heard {
+        if self.slots.get(slot.index()).is_none() {
+            return Heard::Ignored;
+        }
+        self.step(slot, out, Slot::awaited)
+    }
+
     /// Does something with one slot.
     pub(crate) fn at<T>(
         &mut self,

@@ -216,6 +216,16 @@ impl Slot {
         Heard::Taken
     }
 
+    /// Somebody waits for the next worker here. Resting spares nobody then but a host that is short of something.
+    pub(crate) fn awaited(&mut self, turn: &mut Turn<'_>) -> Heard {
+        match self.state {
+            State::Resting { .. } if !self.rests.is_short() => self.start(turn),
+            State::Resting { .. } => {}
+            State::Vacant | State::Occupied(_) | State::GaveUp | State::Done => return Heard::Ignored,
+        }
+        Heard::Taken
+    }
+
     /// The deadline of who holds the place, or of its rest, has come.
     fn holder_due(&mut self, turn: &mut Turn<'_>) {
         match &mut self.state {

@@ -3,6 +3,8 @@
 //! Owns nothing: the queues are `sharing`'s. Never decides which worker leaves: it says the word that was held back.
 //! Called by the loop of the supervisor, last in a turn.
 
+use clustr_core::{Event, SlotState};
+
 use crate::supervisor::{Supervisor, is_hopeful};
 
 impl Supervisor {
@@ -19,10 +21,22 @@ impl Supervisor {
         let events = self.sharing.look_around(&mut self.reactor, self.now);
         self.inbox.extend(events);
         self.pump();
+        self.sharing.rescue(&mut self.workers, self.now);
+        self.start_the_awaited();
         let app = &self.app;
         let has_hope = |slot| app.slot(slot).is_some_and(is_hopeful);
         for fact in self.sharing.tend_queues(&mut self.reactor, has_hope, self.now) {
             self.tell(fact);
         }
+    }
+
+    /// A slot for whose next worker clients wait does not rest.
+    fn start_the_awaited(&mut self) {
+        for slot in self.sharing.awaited() {
+            if self.app.slot(slot).is_some_and(|view| view.state == SlotState::Resting) {
+                self.inbox.push_back(Event::Awaited(slot));
+            }
+        }
+        self.pump();
     }
 }

@@ -14,5 +14,6 @@ mod handoff;
 mod listeners;
 mod messages;
 mod paths;
+mod queues;
 mod servers;
 mod udp;

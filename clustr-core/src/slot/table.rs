@@ -38,10 +38,11 @@ enum Input {
     ExitedFailing,
     ExitedAgain,
     ExitedTooOften,
+    Awaited,
     Timeout,
 }
 
-const INPUTS: [Input; 17] = [
+const INPUTS: [Input; 18] = [
     Input::Wanted,
     Input::Unwanted,
     Input::AtOnce,
@@ -58,6 +59,7 @@ const INPUTS: [Input; 17] = [
     Input::ExitedFailing,
     Input::ExitedAgain,
     Input::ExitedTooOften,
+    Input::Awaited,
     Input::Timeout,
 ];
 
@@ -173,6 +175,7 @@ fn apply(slot: &mut Slot, input: Input, turn: &mut Turn<'_>) -> Heard {
         Input::Drained => return slot.drained(turn),
         Input::DrainFailed => return slot.drain_failed(turn),
         Input::Unfit => return slot.unfit(turn),
+        Input::Awaited => return slot.awaited(turn),
         Input::ExitedClean | Input::ExitedFailing => return slot.exited(exit, turn),
         Input::ExitedAgain => {
             let _rest = slot.rests.after_run(false, turn.policy.backoff, turn.seed);

@@ -19,6 +19,7 @@ enum Step {
     ScaleBy(i32),
     Reload(Plan),
     Restart(Option<u32>, Plan),
+    Awaited(u32),
     Lost(u64),
     Stop(EndReason),
     Interrupted,
@@ -77,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (-3..4_i32).prop_map(Step::ScaleBy),
         3 => plan().prop_map(Step::Reload),
         1 => (prop::option::of(0..4_u32), plan()).prop_map(|(slot, plan)| Step::Restart(slot, plan)),
+        1 => (0..5_u32).prop_map(Step::Awaited),
         1 => (1..4_u64).prop_map(Step::Lost),
         1 => reason.prop_map(Step::Stop),
         1 => Just(Step::Interrupted),
@@ -126,6 +128,7 @@ fn apply(world: &mut World, step: Step, ticket: u64) {
         Step::Restart(slot, plan) => {
             drop(world.tell(Event::Asked(ticket, Command::Restart(slot.map(SlotId), plan))));
         }
+        Step::Awaited(slot) => drop(world.tell(Event::Awaited(SlotId(slot)))),
         Step::Lost(generation) => drop(world.tell(Event::Lost(Generation(generation)))),
         Step::Stop(reason) => drop(world.tell(Event::Asked(ticket, Command::Stop(reason)))),
         Step::Interrupted => drop(world.tell(Event::Interrupted)),

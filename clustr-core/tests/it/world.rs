@@ -148,6 +148,7 @@ impl World {
             | Event::Failing(..)
             | Event::Recovered(_)
             | Event::Worn(..)
+            | Event::Awaited(_)
             | Event::Lost(_)
             | Event::Interrupted => {}
         }
@@ -176,6 +177,7 @@ impl World {
             | Event::Failing(..)
             | Event::Recovered(_)
             | Event::Worn(..)
+            | Event::Awaited(_)
             | Event::Lost(_)
             | Event::Asked(..)
             | Event::Interrupted => return None,

@@ -9,10 +9,12 @@
 //! | 2 | `Connections` | number of the first (8 bytes), for each the index of its listener (2 bytes) |
 //! | 3 | `Drain` | nothing |
 //! | 4 | `Message` | the app's bytes, either way |
+//! | 5 | `Ask` | a number (8 bytes) |
 //! | 17 | `Report` | acknowledged, granted, closed (8 bytes each), totals |
 //! | 18 | `Refused` | number of the first (8 bytes), how many (2 bytes) |
 //! | 19 | `Ready` | nothing |
 //! | 20 | `Leave` | nothing |
+//! | 21 | `Here` | the number that was asked (8 bytes) |
 
 use super::{Family, NAME_BYTES_MAX, NAMES_MAX};
 use crate::scm::FDS_MAX;
@@ -21,10 +23,12 @@ const NAMES: u8 = 1;
 const CONNECTIONS: u8 = 2;
 const DRAIN: u8 = 3;
 const MESSAGE: u8 = 4;
+const ASK: u8 = 5;
 const REPORT: u8 = 17;
 const REFUSED: u8 = 18;
 const READY: u8 = 19;
 const LEAVE: u8 = 20;
+const HERE: u8 = 21;
 
 /// Bytes of the longest word that is no message: all names.
 pub(super) const NAMES_BYTES_MAX: usize = 1 + NAMES_MAX * (2 + NAME_BYTES_MAX);
@@ -45,6 +49,8 @@ pub enum Word<'a> {
     Drain,
     /// A message of the app.
     Message(&'a [u8]),
+    /// Primary: does its loop turn?
+    Ask(u64),
     /// Worker: where it stands.
     Report(Report),
     /// Worker: these did not arrive, for want of descriptors.
@@ -58,6 +64,8 @@ pub enum Word<'a> {
     Ready,
     /// Worker: it takes nothing more; whatever is not acknowledged is the primary's.
     Leave,
+    /// Worker: the answer to `Ask`, by its number.
+    Here(u64),
 }
 
 /// Where a worker stands, in totals since the channel's beginning.
@@ -96,10 +104,12 @@ pub fn decode(bytes: &[u8]) -> Result<Word<'_>, Unreadable> {
         (CONNECTIONS, rest) => decode_connections(rest),
         (DRAIN, []) => Ok(Word::Drain),
         (MESSAGE, rest) => Ok(Word::Message(rest)),
+        (ASK, rest) => decode_number(rest).map(Word::Ask),
         (REPORT, rest) => decode_report(rest),
         (REFUSED, rest) => decode_refused(rest),
         (READY, []) => Ok(Word::Ready),
         (LEAVE, []) => Ok(Word::Leave),
+        (HERE, rest) => decode_number(rest).map(Word::Here),
         _ => Err(Unreadable),
     }
 }
@@ -117,6 +127,8 @@ pub fn encode(word: &Word<'_>, out: &mut Vec<u8>) {
         Word::Refused { first, count } => put(out, REFUSED, &[&first.to_le_bytes(), &count.to_le_bytes()]),
         Word::Ready => put(out, READY, &[]),
         Word::Leave => put(out, LEAVE, &[]),
+        Word::Ask(number) => put(out, ASK, &[&number.to_le_bytes()]),
+        Word::Here(number) => put(out, HERE, &[&number.to_le_bytes()]),
     }
 }
 
@@ -203,6 +215,10 @@ fn decode_connections(bytes: &[u8]) -> Result<Word<'_>, Unreadable> {
         return Err(Unreadable);
     }
     Ok(Word::Connections { first: u64::from_le_bytes(*first), listeners: Indices(rest) })
+}
+
+fn decode_number(bytes: &[u8]) -> Result<u64, Unreadable> {
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_| Unreadable)
 }
 
 fn decode_report(bytes: &[u8]) -> Result<Word<'_>, Unreadable> {

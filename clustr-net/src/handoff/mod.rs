@@ -25,6 +25,7 @@
 //! - **Batches.** What is offered in one turn leaves in one message.
 //! - **Numbers.** Connections are numbered from 1 in the order of sending. A report holds totals, so one that is late, or
 //!   stands for several, does no harm.
+//! - **A sign of life costs no client.** `Ask` is answered by whoever takes connections, when it looks for the next one.
 //! - **The worker is not trusted.** What contradicts the ledger ends the channel.
 //!
 //! A primary and a worker, here in one process:

@@ -16,7 +16,7 @@ use crate::scm::FDS_MAX;
 
 use super::codec::{self, Indices, Names, Word};
 use super::tally::Tally;
-use super::{Family, MESSAGE_BYTES_MAX, WINDOW_MAX};
+use super::{Family, MESSAGE_BYTES_MAX, WINDOW, WINDOW_MAX};
 
 /// Room for the longest word that a primary sends.
 const READ_BYTES: usize =
@@ -82,8 +82,20 @@ impl Receiver {
     ///
     /// It is no channel, or the primary is gone.
     pub fn new(channel: OwnedFd) -> io::Result<Self> {
+        let receiver = Self::reserved(channel)?;
+        receiver.shared.tally().limit_window(WINDOW);
+        receiver.shared.report_waiting()?;
+        Ok(receiver)
+    }
+
+    /// The same, and grants nothing before [`set_window`](Self::set_window).
+    ///
+    /// # Errors
+    ///
+    /// It is no channel.
+    pub fn reserved(channel: OwnedFd) -> io::Result<Self> {
         let shared = Arc::new(Shared { channel: FdChannel::new(channel)?, tally: Mutex::new(Tally::new()) });
-        shared.report_waiting()?;
+        shared.tally().limit_window(0);
         Ok(Self {
             shared,
             waiting: VecDeque::with_capacity(WINDOW_MAX as usize),
@@ -149,7 +161,8 @@ impl Receiver {
             Word::Names(names) => self.names = named(&names),
             Word::Message(bytes) => return Ok(Some(Heard::Message(bytes.to_vec()))),
             Word::Drain => return Ok(Some(Heard::Drain)),
-            Word::Report(_) | Word::Refused { .. } | Word::Ready | Word::Leave => {
+            Word::Ask(number) => self.shared.say(&Word::Here(number))?,
+            Word::Report(_) | Word::Refused { .. } | Word::Ready | Word::Leave | Word::Here(_) => {
                 return Err(invalid("a word of a worker"));
             }
         }

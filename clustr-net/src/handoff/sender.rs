@@ -40,6 +40,8 @@ pub struct Sender {
     batch: Vec<u8>,
     read: Vec<u8>,
     blocked: bool,
+    asked: u64,
+    answered: u64,
 }
 
 /// Whether a worker may be offered connections.
@@ -58,6 +60,8 @@ enum State {
 /// What a worker said, in order.
 #[derive(Debug)]
 pub enum Said {
+    /// It looks for its next connection: the answer to [`Sender::ask`].
+    Here,
     /// It can serve.
     Ready,
     /// A message of its app.
@@ -108,6 +112,8 @@ impl Sender {
             batch: Vec::with_capacity(NAMES_BYTES_MAX.min(1 + 8 + 2 * FDS_MAX)),
             read: vec![0; READ_BYTES],
             blocked: false,
+            asked: 0,
+            answered: 0,
         })
     }
 
@@ -209,13 +215,18 @@ impl Sender {
                 self.ledger.refuse(first, count, |back| said.push(Said::Returned(back))).map_err(invalid)?;
                 self.rest(said);
             }
+            Word::Here(number) if number == self.asked && self.answered < number => {
+                self.answered = number;
+                said.push(Said::Here);
+            }
+            Word::Here(_) => return Err(invalid("an answer to what was not asked")),
             Word::Ready => said.push(Said::Ready),
             Word::Message(bytes) => said.push(Said::Message(bytes.to_vec())),
             Word::Leave => {
                 said.extend(self.take_back().map(Said::Returned));
                 said.push(Said::Leaving);
             }
-            Word::Names(_) | Word::Connections { .. } | Word::Drain => {
+            Word::Names(_) | Word::Connections { .. } | Word::Drain | Word::Ask(_) => {
                 return Err(invalid("a word of the primary"));
             }
         }
@@ -260,6 +271,15 @@ impl Sender {
             self.push_word(&Word::Drain);
         }
         self.ledger.take_unsent()
+    }
+
+    /// Asks whether the worker still looks for connections, unless it was asked and has not answered. It says
+    /// [`Said::Here`], and its code notices nothing.
+    pub fn ask(&mut self) {
+        if self.asked == self.answered && self.state != State::Over {
+            self.asked += 1;
+            self.push_word(&Word::Ask(self.asked));
+        }
     }
 
     /// Queues a message for the worker's app.

@@ -28,6 +28,8 @@ use super::{LINE_BYTES_MAX, json};
 const READ_BYTES: usize = 16 << 10;
 /// Bound: descriptors that have arrived before the end of their line. A line can use one.
 const FDS_WAITING_MAX: usize = 16;
+/// The key of a server that no worker has: those of the table are numbers.
+const NO_SERVER: &str = "nobody";
 
 /// Our end of one worker's channel.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Endpoint {
     online: bool,
     disconnecting: bool,
     half_initialised: bool,
+    /// Our number of a question that is not answered yet.
+    asked: Option<u64>,
     readable: bool,
     writable: bool,
 }
@@ -120,6 +124,8 @@ pub enum Said {
         /// Why.
         fault: Fault,
     },
+    /// Its loop turns: the answer to [`Endpoint::ask`].
+    Here,
     /// A line that is not JSON, or a handle that did not arrive (0 bytes). Dropped.
     Garbage {
         /// Its length.
@@ -169,6 +175,7 @@ impl Endpoint {
             online: false,
             disconnecting: false,
             half_initialised: false,
+            asked: None,
             readable: true,
             writable: true,
         })
@@ -255,6 +262,24 @@ impl Endpoint {
         self.outbox.hand_over(self.socket.as_fd(), &self.line, seq, connection).map(|()| seq)
     }
 
+    /// Asks whether the worker's loop turns, unless it was asked and has not answered: [`Said::Here`]. It is given a socket
+    /// that leads nowhere, for a server that it does not have, which node says by itself; its app notices nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`hand_over`](Self::hand_over); `EMFILE`.
+    pub fn ask(&mut self) -> Result<(), SendError> {
+        if self.asked.is_some() {
+            return Ok(());
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (fd, _) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(io::Error::from)?;
+        let nobody = Connection { fd, listener: u64::MAX, source: None };
+        self.asked = Some(self.hand_over(NO_SERVER, nobody).map_err(|(error, _)| error)?);
+        Ok(())
+    }
+
     /// How many connections the worker has not answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
@@ -264,6 +289,7 @@ impl Endpoint {
     /// Takes back every connection that was not answered, oldest first. To be called when the channel has ended and
     /// everything was read from it: the app has seen none of them.
     pub fn reclaim(&mut self) -> impl DoubleEndedIterator<Item = Connection> + use<> {
+        self.take_asked(self.asked);
         self.outbox.ledger.take_all()
     }
 
@@ -429,6 +455,9 @@ impl Endpoint {
     /// An answer to what nobody asked means nothing.
     fn handle_answer(&mut self, ack: i64, accepted: bool, said: &mut Vec<Said>) {
         let Some(seq) = u64::try_from(ack).ok() else { return };
+        if self.take_asked(Some(seq)) {
+            return said.push(Said::Here);
+        }
         let Some(connection) = self.outbox.ledger.take(seq) else { return };
         if accepted {
             drop(connection);
@@ -441,6 +470,7 @@ impl Endpoint {
     fn handle_ack(&mut self, said: &mut Vec<Said>) {
         match self.outbox.settle() {
             Some(SentHandle::Reply(sent)) => said.push(Said::HandleAcked { seq: sent.seq }),
+            Some(SentHandle::Connection(seq)) if self.take_asked(Some(seq)) => said.push(Said::Here),
             // Its answer follows.
             Some(SentHandle::Connection(_)) => {}
             None => return,
@@ -452,6 +482,7 @@ impl Endpoint {
     fn handle_nack(&mut self, said: &mut Vec<Said>) -> io::Result<()> {
         match self.outbox.settle() {
             Some(SentHandle::Reply(sent)) => self.refuse(sent, said)?,
+            Some(SentHandle::Connection(seq)) if self.take_asked(Some(seq)) => said.push(Said::Here),
             Some(SentHandle::Connection(seq)) => {
                 let connection = self.outbox.ledger.take(seq);
                 let returned = connection.map(|connection| Said::Returned { connection, fault: Fault::Lost });
@@ -461,6 +492,16 @@ impl Endpoint {
             None => {}
         }
         Ok(())
+    }
+
+    /// Takes out what was asked with; says whether it was this.
+    fn take_asked(&mut self, seq: Option<u64>) -> bool {
+        let is_it = seq.is_some() && self.asked == seq;
+        if is_it {
+            self.asked = None;
+            self.outbox.ledger.take(seq.unwrap_or_default());
+        }
+        is_it
     }
 
     fn refuse(&mut self, sent: SentReply, said: &mut Vec<Said>) -> io::Result<()> {

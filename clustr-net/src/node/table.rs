@@ -279,6 +279,12 @@ impl Table {
         self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
     }
 
+    /// The key that goes with a number.
+    #[must_use]
+    pub fn key_of(&self, number: u64) -> Option<&str> {
+        Some(&self.entries[self.place_of(number)?].key)
+    }
+
     /// The number that goes with a key.
     #[must_use]
     pub fn number_of(&self, key: &str) -> Option<u64> {

@@ -50,7 +50,7 @@ pub struct Worker {
 /// What a worker hears.
 #[derive(Debug)]
 pub enum Heard {
-    /// A client, from a listener that was waited on. Blocking.
+    /// A client, from a listener that was waited on, or handed over by the primary. Blocking.
     Connection(TcpStream),
     /// A message for the app, as JSON text.
     User(String),
@@ -266,12 +266,12 @@ impl Worker {
     fn hear(&mut self, line: &str, replies: &mut Vec<Reply>) -> io::Result<()> {
         let [cmd, msg] = json::pick(line, ["cmd", "msg"]).unwrap_or_default();
         match json::string(cmd).as_deref() {
-            Some("NODE_CLUSTER") => self.hear_cluster(line, None, replies),
+            Some("NODE_CLUSTER") => self.hear_cluster(line, None, replies)?,
             Some("NODE_HANDLE") => {
                 let fd = self.fds.pop_front();
                 self.write(if fd.is_some() { encode::HANDLE_ACK } else { encode::HANDLE_NACK })?;
                 if fd.is_some() {
-                    self.hear_cluster(&json::raw(msg), fd, replies);
+                    self.hear_cluster(&json::raw(msg), fd, replies)?;
                 }
             }
             Some("NODE_HANDLE_ACK" | "NODE_HANDLE_NACK") => {}
@@ -280,15 +280,39 @@ impl Worker {
         Ok(())
     }
 
-    fn hear_cluster(&mut self, object: &str, fd: Option<OwnedFd>, replies: &mut Vec<Reply>) {
-        let [act, ack, key, errno] = json::pick(object, ["act", "ack", "key", "errno"]).unwrap_or_default();
-        if json::string(act).as_deref() == Some("disconnect") {
-            self.heard.push_back(Heard::Disconnect);
+    fn hear_cluster(
+        &mut self,
+        object: &str,
+        fd: Option<OwnedFd>,
+        replies: &mut Vec<Reply>,
+    ) -> io::Result<()> {
+        let [act, ack, key, errno, seq] =
+            json::pick(object, ["act", "ack", "key", "errno", "seq"]).unwrap_or_default();
+        match (json::string(act).as_deref(), fd) {
+            (Some("disconnect"), _) => self.heard.push_back(Heard::Disconnect),
+            (Some("newconn"), Some(fd)) => {
+                return self.hear_connection(json::string(key).as_deref(), json::integer(seq), fd);
+            }
+            (_, fd) => {
+                if let Some(ack) = json::integer(ack) {
+                    let errno = json::integer(errno).and_then(|errno| i32::try_from(errno).ok()).unwrap_or(0);
+                    replies.push(Reply { ack, key: json::string(key).unwrap_or_default(), errno, fd });
+                }
+            }
         }
-        if let Some(ack) = json::integer(ack) {
-            let errno = json::integer(errno).and_then(|errno| i32::try_from(errno).ok()).unwrap_or(0);
-            replies.push(Reply { ack, key: json::string(key).unwrap_or_default(), errno, fd });
+        Ok(())
+    }
+    /// As node does: it says whether it has that server, and then serves.
+    fn hear_connection(&mut self, key: Option<&str>, seq: Option<i64>, fd: OwnedFd) -> io::Result<()> {
+        let accepted = key.is_some_and(|key| self.keys.iter().any(|known| known == key));
+        let seq = seq.unwrap_or_default();
+        self.request(&format!("\"ack\":{seq},\"accepted\":{accepted}"))?;
+        if accepted {
+            let stream = TcpStream::from(fd);
+            stream.set_nonblocking(false)?;
+            self.heard.push_back(Heard::Connection(stream));
         }
+        Ok(())
     }
 
     fn poll(&self, listener: Option<&TcpListener>, timeout: Option<Duration>) -> io::Result<(bool, bool)> {

@@ -365,13 +365,24 @@ impl Queues {
         waiting.map_err(|source| kernel("ask how many wait", source))
     }
 
-    /// Somebody who waits in a queue, for another worker to serve. `acceptor` is one for this queue alone
-    /// ([`acceptor`](Self::acceptor)), and bounds the burst. The socket becomes non-blocking for all who hold it, so
+    /// Somebody who waits in a queue, for another worker to serve. `acceptor` bounds the burst; it is one for this queue alone
+    /// ([`acceptor`](Self::acceptor)), or is [noticed](Acceptor::notice) whenever it goes on to another. The socket becomes non-blocking for all who hold it, so
     /// that a worker who is faster does not make us wait; only for queues whose workers can live with that.
     pub fn take(&self, id: QueueId, acceptor: &mut Acceptor, now: Duration) -> Option<Connection> {
         let listener = self.listener(id).filter(|listener| listener.kind() == Kind::Stream)?;
         rustix::io::ioctl_fionbio(listener, true).ok()?;
         acceptor.accept(listener, now)
+    }
+
+    /// A queue goes to a new worker: whether accept(2) waits there is again what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unknown`]; what ioctl(2) says.
+    pub fn restore(&self, id: QueueId) -> Result<(), QueueError> {
+        let listener = self.listener(id).ok_or(QueueError::Unknown)?;
+        rustix::io::ioctl_fionbio(listener, !self.options.blocking)
+            .map_err(|error| kernel("set up a queue", error.into()))
     }
 
     /// What [`take`](Self::take) needs; its connections name the queue by [`QueueId::number`].

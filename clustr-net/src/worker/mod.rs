@@ -1,8 +1,8 @@
 //! What a server in Rust links to be a worker: its listeners, its connections, its word to the primary.
 //!
 //! Owns the channel that `CLUSTR_CHANNEL_FD` names and the listeners that `LISTEN_FDS` counts, and makes one sequence of
-//! connections of both: the same program serves whether the primary hands connections over (`handoff`) or shares its
-//! listeners (`shared`, `per-worker`, systemd). Never starts a thread, never decides when to leave: it tells what it
+//! connections of both: the same program serves whether the primary hands connections over (`handoff`), shares its
+//! listeners (`shared`, systemd), or does both (`per-worker`, where a worker is handed whoever waits for one that does not serve). Never starts a thread, never decides when to leave: it tells what it
 //! heard. Called by servers.
 //!
 //! One connection after the other, or one thread each:
@@ -57,6 +57,8 @@ const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[derive(Debug)]
 pub struct Worker {
     receiver: Option<Receiver>,
+    /// What the primary may let wait here once the sequence is asked for, if it was not told so at once.
+    window: Option<u32>,
     listeners: Vec<Named>,
     /// Watches channel and listeners, if there is more than the channel.
     watch: Option<OwnedFd>,
@@ -108,12 +110,15 @@ impl Worker {
     ///
     /// The channel is none, or the primary is gone; `EMFILE`.
     pub fn new(channel: Option<OwnedFd>, listeners: Vec<(String, Listener)>) -> io::Result<Self> {
-        let receiver = channel.map(Receiver::new).transpose()?;
+        // One that has listeners may serve them in a way of its own, and never ask for the sequence.
+        let receive = if listeners.is_empty() { Receiver::new } else { Receiver::reserved };
+        let window = (!listeners.is_empty()).then_some(handoff::WINDOW);
+        let receiver = channel.map(receive).transpose()?;
         let listeners: Vec<Named> =
             listeners.into_iter().map(|(name, listener)| Named { name: name.into(), listener }).collect();
         let channel_alone = receiver.is_some() && listeners.is_empty();
         let watch = if channel_alone { None } else { Some(watch(receiver.as_ref(), &listeners)?) };
-        Ok(Self { receiver, listeners, watch, turn: 0, draining: false, closed: false })
+        Ok(Self { receiver, window, listeners, watch, turn: 0, draining: false, closed: false })
     }
 
     /// Says that the worker can serve. Without a channel there is nobody to hear it.
@@ -138,8 +143,10 @@ impl Worker {
     /// How many connections the primary may let wait here, [`WINDOW`](handoff::WINDOW) at first: they are served by others
     /// if this process ends, but not while it hangs.
     pub fn set_window(&mut self, window: u32) {
-        if let Some(receiver) = &mut self.receiver {
-            receiver.set_window(window);
+        match (&mut self.window, &mut self.receiver) {
+            (Some(later), _) => *later = window,
+            (None, Some(receiver)) => receiver.set_window(window),
+            (None, None) => {}
         }
     }
 
@@ -155,11 +162,16 @@ impl Worker {
         self.listeners.iter().map(|named| (&*named.name, &named.listener))
     }
 
-    /// Takes a listener out of the sequence, for a program that accepts by itself, or that receives datagrams.
+    /// Takes a listener out of the sequence, for a program that accepts by itself, or that receives datagrams. One that
+    /// accepts by itself is handed nothing in `per-worker` either: whoever waits for a worker that does not serve is
+    /// left to others.
     pub fn take_listener(&mut self, name: &str) -> Option<Listener> {
         let place = self.listeners.iter().position(|named| &*named.name == name)?;
         let listener = self.listeners.remove(place).listener;
         self.unwatch(&listener);
+        if listener.kind() == Kind::Stream {
+            self.set_window(0);
+        }
         Some(listener)
     }
 
@@ -200,6 +212,9 @@ impl Worker {
     /// `InvalidData` if the primary speaks another protocol. `EMFILE` and its like from accept(2): call again when
     /// something was closed, or after a while.
     pub fn try_next(&mut self) -> io::Result<Option<Heard>> {
+        if let (Some(window), Some(receiver)) = (self.window.take(), &mut self.receiver) {
+            receiver.set_window(window);
+        }
         if let Some(heard) = self.hear()? {
             return Ok(Some(heard));
         }

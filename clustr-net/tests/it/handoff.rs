@@ -431,6 +431,9 @@ fn a_worker_serves_its_own_listeners_and_the_channel_in_one_sequence() {
     let own = clustr_net::Listener::adopt(OwnedFd::from(listener)).unwrap();
     let mut worker = Worker::new(Some(theirs), vec![("own".into(), own)]).unwrap();
     hear(&mut sender);
+    assert_eq!(sender.credits(), 0, "who has listeners may never ask for the sequence");
+    assert!(worker.try_next().unwrap().is_none());
+    hear(&mut sender);
     sender.offer(site.accept()).unwrap();
     sender.flush().unwrap();
     let _client = TcpStream::connect(addr).unwrap();

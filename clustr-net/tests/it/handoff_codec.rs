@@ -22,6 +22,8 @@ fn label(word: &Word<'_>) -> String {
             format!("report: {acked} acked, {granted} granted, {closed} closed")
         }
         Word::Refused { first, count } => format!("refused {count} from {first}"),
+        Word::Ask(number) => format!("ask {number}"),
+        Word::Here(number) => format!("here {number}"),
         Word::Drain => "drain".into(),
         Word::Ready => "ready".into(),
         Word::Leave => "leave".into(),
@@ -53,7 +55,7 @@ fn words_are_these_bytes_and_these_bytes_are_words() {
 
 /// Bytes that often begin as a word does.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![any::<u8>(), 1..=4_u8, 17..=20_u8];
+    let kind = prop_oneof![any::<u8>(), 1..=5_u8, 17..=21_u8];
     (kind, prop::collection::vec(prop_oneof![any::<u8>(), 0..3_u8], 0..64)).prop_map(|(kind, mut rest)| {
         rest.insert(0, kind);
         rest

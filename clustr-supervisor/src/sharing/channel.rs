@@ -64,7 +64,7 @@ impl Sharing {
     /// Makes a channel: our end, and the worker's.
     pub(crate) fn open_channel(&self) -> io::Result<(Sender, OwnedFd)> {
         let (ours, theirs) = FdChannel::pair()?;
-        let names = if self.handoff.is_some() { self.given.handed() } else { Vec::new() };
+        let names = if self.hands_over || self.seats.is_some() { self.given.handed() } else { Vec::new() };
         Ok((Sender::new(ours, &names)?, theirs))
     }
 
@@ -109,7 +109,8 @@ impl Sharing {
         heard
     }
 
-    /// Somebody is there who speaks our language: in `handoff` it takes the connections of every listener.
+    /// Somebody is there who speaks our language: in `handoff` it takes the connections of every listener, and in
+    /// `per-worker` those that nobody else serves.
     fn greet(&mut self, id: WorkerId) {
         if let Some(handoff) = &mut self.handoff {
             self.given.numbers().for_each(|number| handoff.join(id, number, Via::Channel));
@@ -118,6 +119,7 @@ impl Sharing {
 
     fn understand_channel(&mut self, id: WorkerId, worker: &mut Worker, word: Said, heard: &mut Heard) {
         match word {
+            Said::Here => heard.events.extend(self.show_life(id, heard.at.now)),
             Said::Ready if self.ready == ReadyWhen::Listen => {}
             Said::Ready => heard.events.push(Event::Ready(id)),
             Said::Message(bytes) => heard.facts.push(message_fact(id, &as_json(&bytes))),
@@ -200,7 +202,7 @@ impl Sharing {
         let over_channel =
             worker.channel.as_ref().is_some_and(|channel| channel.state != ChannelState::Silent);
         let over_node = worker.node.state != ChannelState::Silent;
-        self.handoff.is_some() && !self.given.is_empty() && !over_channel && !over_node
+        self.hands_over && !self.given.is_empty() && !over_channel && !over_node
     }
 
     fn hang_up_channel(
@@ -215,7 +217,7 @@ impl Sharing {
         if draining && !drained {
             heard.events.push(Event::Drained(id));
         }
-        if !draining && self.handoff.is_some() {
+        if !draining && self.hands_over {
             self.channel.deaf.push((heard.at.now + DEAF_AFTER, id));
         }
         self.close_channel(id, worker, reactor);

@@ -6,6 +6,9 @@
 //!
 //! A connection is accepted only when somebody has room for it; until then it waits where it is safest, in the kernel's
 //! queue. What a worker refused, or left unanswered when it ended, waits here and goes first.
+//!
+//! In `per-worker`, where workers accept for themselves, the same hands over whoever waits in the queue of a worker that does
+//! not serve: [`Handoff::empty`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -97,6 +100,14 @@ enum Haste {
     Usual,
     /// Everybody who is admitted: afterwards, nobody will be.
     LastCall,
+}
+
+/// How connections are handed over at one time.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    now: Duration,
+    haste: Haste,
+    is_fit: &'a dyn Fn(WorkerId) -> bool,
 }
 
 impl Handoff {
@@ -290,12 +301,42 @@ impl Handoff {
             lane.watch(listener, number, reactor);
             lane.acceptor.begin_turn(now);
             let mut give = |id, via, connection| give(id, via, key, connection);
-            let is_open =
-                lane.serve(listener, &mut self.takers, &mut self.choice, (now, Haste::Usual), &mut give);
+            let mut accept = |acceptor: &mut Acceptor, now| acceptor.accept(listener, now);
+            let way = Way { now, haste: Haste::Usual, is_fit: &|_| true };
+            let is_open = lane.serve(&mut accept, &mut self.takers, &mut self.choice, way, &mut give);
             if is_open && lane.acceptor.is_cut_short() {
                 reactor.again(Wake::Listener(number));
             }
         }
+    }
+
+    /// Hands over whoever waits where nobody serves, to workers that are fit, as long as somebody has room. `accept` takes
+    /// one out of where they wait.
+    pub(crate) fn empty(
+        &mut self,
+        number: u64,
+        now: Time,
+        is_fit: impl Fn(WorkerId) -> bool,
+        mut accept: impl FnMut(&mut Acceptor, Duration) -> Option<Connection>,
+        mut give: impl FnMut(WorkerId, Via, Connection) -> Result<(), Connection>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        self.reserve.refill();
+        let now = since_zero(now);
+        lane.acceptor.begin_turn(now);
+        lane.acceptor.notice();
+        let way = Way { now, haste: Haste::Usual, is_fit: &is_fit };
+        lane.serve(&mut accept, &mut self.takers, &mut self.choice, way, &mut give);
+    }
+
+    /// Whether anybody is there who may be handed connections of this listener.
+    pub(crate) fn has_taker(&self, number: u64, is_fit: impl Fn(WorkerId) -> bool) -> bool {
+        self.takers.iter().any(|(id, taker)| taker.may_take(number).is_some() && is_fit(*id))
+    }
+
+    /// Whether somebody was accepted and is with nobody.
+    pub(crate) fn is_waited_for(&self, number: u64) -> bool {
+        self.lanes.get(&number).is_some_and(|lane| !lane.waiting.is_empty())
     }
 
     /// Before the first worker of an app that ends is withheld: whoever waits, here or in the kernel, gets one.
@@ -313,7 +354,9 @@ impl Handoff {
             lane.acceptor.notice();
             for _ in 0..LAST_BURSTS_MAX {
                 lane.acceptor.begin_turn(now);
-                lane.serve(listener, &mut self.takers, &mut self.choice, (now, Haste::LastCall), &mut give);
+                let mut accept = |acceptor: &mut Acceptor, now| acceptor.accept(listener, now);
+                let way = Way { now, haste: Haste::LastCall, is_fit: &|_| true };
+                lane.serve(&mut accept, &mut self.takers, &mut self.choice, way, &mut give);
                 if !lane.acceptor.is_cut_short() {
                     break;
                 }
@@ -349,28 +392,28 @@ impl Lane {
     /// Serves clients while there are some and somebody has room; says whether somebody still has.
     fn serve(
         &mut self,
-        listener: &Listener,
+        accept: &mut impl FnMut(&mut Acceptor, Duration) -> Option<Connection>,
         takers: &mut BTreeMap<WorkerId, Taker>,
         choice: &mut Choice,
-        (now, haste): (Duration, Haste),
+        way: Way<'_>,
         give: &mut impl FnMut(WorkerId, Via, Connection) -> Result<(), Connection>,
     ) -> bool {
         let number = self.acceptor.listener();
         let is_sticky = self.balancer.balance() == Balance::Sticky;
         while !self.waiting.is_empty() || self.acceptor.is_promising() {
-            if !choice.look(number, takers, (now, haste), is_sticky) {
+            if !choice.look(number, takers, way, is_sticky) {
                 return false;
             }
-            let next = self.waiting.pop_front().or_else(|| self.acceptor.accept(listener, now));
+            let next = self.waiting.pop_front().or_else(|| accept(&mut self.acceptor, way.now));
             let Some(connection) = next else { return true };
             let Some((id, via)) = choice.choose(&mut self.balancer, &connection) else { return false };
             let given = give(id, via, connection);
             if let Some(taker) = takers.get_mut(&id) {
-                taker.note(via, given.is_ok(), now);
+                taker.note(via, given.is_ok(), way.now);
             }
             if let Err(connection) = given {
                 self.waiting.push_front(connection);
-                if haste == Haste::LastCall {
+                if way.haste == Haste::LastCall {
                     return false;
                 }
             }
@@ -450,12 +493,13 @@ impl Choice {
         &mut self,
         lane: u64,
         takers: &BTreeMap<WorkerId, Taker>,
-        (now, haste): (Duration, Haste),
+        Way { now, haste, is_fit }: Way<'_>,
         is_sticky: bool,
     ) -> bool {
         self.takers.clear();
         self.candidates.clear();
-        let may = || takers.iter().filter_map(|(id, taker)| Some((*id, taker, taker.may_take(lane)?)));
+        let fit = || takers.iter().filter(|(id, _)| is_fit(**id));
+        let may = || fit().filter_map(|(id, taker)| Some((*id, taker, taker.may_take(lane)?)));
         let lowest = may().filter_map(|(_, taker, via)| taker.level(via, now)).min().unwrap_or(0);
         for (id, taker, via) in may() {
             let has_room = taker.has_room(via, haste, now, lowest, is_sticky);

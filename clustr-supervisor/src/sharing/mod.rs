@@ -10,6 +10,7 @@ mod given;
 mod handoff;
 mod node;
 mod queues;
+mod rescue;
 mod reserve;
 mod unanswered;
 
@@ -19,9 +20,9 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use clustr_core::{Event, SlotId, Time, WorkerId};
-use clustr_net::Connection;
 use clustr_net::node::{Closed, Fate, Table};
 use clustr_net::queue::Plan;
+use clustr_net::{Connection, balance};
 
 use self::given::Given;
 use self::handoff::{Handoff, Via};
@@ -65,7 +66,10 @@ pub(crate) struct Sharing {
     given: Given,
     delivery: Delivery,
     ready: ReadyWhen,
-    /// `None`: every worker accepts for itself.
+    /// Whether the primary accepts, and workers do not.
+    hands_over: bool,
+    /// Gives connections to workers: all of them where the primary accepts, else those that their own worker does not
+    /// serve. `None`: every worker accepts for itself, from one queue.
     handoff: Option<Handoff>,
     /// `None`: no worker has a queue of its own.
     seats: Option<Seats>,
@@ -80,10 +84,11 @@ impl Sharing {
         let inherited = std::mem::take(&mut config.inherited);
         let hang_timeout = config.sees_hangs.then(|| config.policy.hang_timeout());
         let (handoff, plan) = ways(config, hang_timeout)?;
-        let listeners = given::bind(&config.listen, &inherited, plan, handoff.is_some())?;
+        let hands_over = handoff.is_some() && plan.is_none();
+        let listeners = given::bind(&config.listen, &inherited, plan, hands_over)?;
         let mut table = match plan {
             Some(plan) => Table::queueing(inherited, plan),
-            None if handoff.is_some() => Table::handing_over(inherited),
+            None if hands_over => Table::handing_over(inherited),
             None => Table::new(inherited),
         };
         given::check(&config.listen, config.share, config.delivery)?;
@@ -94,6 +99,7 @@ impl Sharing {
             // ready, and its listeners are those that LISTEN_FDS counts.
             delivery: Delivery { fds: config.delivery.fds || config.delivery.channel, ..config.delivery },
             ready: config.ready,
+            hands_over,
             handoff,
             // Half of the time that a stop may take: then it is asked, whoever may still come.
             seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2, hang_timeout)),
@@ -106,8 +112,8 @@ impl Sharing {
     /// The way of sharing, in the words of `clustr status`.
     pub(crate) const fn name(&self) -> &'static str {
         match (&self.handoff, &self.seats) {
-            (Some(_), _) => "handoff",
-            (None, Some(_)) => "per-worker",
+            (_, Some(_)) => "per-worker",
+            (Some(_), None) => "handoff",
             (None, None) => "shared",
         }
     }
@@ -131,7 +137,7 @@ impl Sharing {
 
     /// Whether workers get descriptors of listeners.
     pub(crate) fn lends_listeners(&self) -> bool {
-        self.delivery.fds && self.given.lent(self.handoff.is_some()).next().is_some()
+        self.delivery.fds && self.given.lent(self.hands_over).next().is_some()
     }
 
     /// Sees to it that a new worker has a queue wherever it has to have one.
@@ -148,7 +154,7 @@ impl Sharing {
         if !self.lends_listeners() {
             return (Vec::new(), Vec::new());
         }
-        let hands_over = self.handoff.is_some();
+        let hands_over = self.hands_over;
         let queue = |number| self.seats.as_ref()?.of(id, number);
         (self.given.fds(&self.table, hands_over, queue), self.given.environment(hands_over))
     }
@@ -256,11 +262,9 @@ impl Sharing {
 
     /// Looks for whom clients wait without end, and who goes on; queues that stand still are steered around.
     pub(crate) fn look_around(&mut self, reactor: &mut Reactor, now: Time) -> Vec<Event> {
-        match (&mut self.handoff, &mut self.seats) {
-            (Some(handoff), _) => handoff.look_around(now),
-            (None, Some(seats)) => seats.look_around(&mut self.table, reactor, now),
-            (None, None) => Vec::new(),
-        }
+        let handed = self.handoff.as_mut().map_or_else(Vec::new, |handoff| handoff.look_around(now));
+        let Some(seats) = &mut self.seats else { return handed };
+        [handed, seats.look_around(&mut self.table, reactor, now)].concat()
     }
 
     /// Closes queues that nobody will take. `is_hopeful` says whether somebody is in a slot, or will be.
@@ -270,8 +274,11 @@ impl Sharing {
         is_hopeful: impl Fn(SlotId) -> bool,
         now: Time,
     ) -> Vec<Fact> {
-        let Some(seats) = &mut self.seats else { return Vec::new() };
-        seats.tend(&mut self.table, reactor, is_hopeful, now)
+        let (Some(seats), handoff) = (&mut self.seats, &self.handoff) else { return Vec::new() };
+        let has_taker = |number: u64, is_fit: &dyn Fn(WorkerId) -> bool| {
+            handoff.as_ref().is_some_and(|handoff| handoff.has_taker(number, is_fit))
+        };
+        seats.tend(&mut self.table, reactor, is_hopeful, has_taker, now)
     }
 
     /// The app ends: queues stay as they are until all are closed, and nothing is due for them.
@@ -329,12 +336,10 @@ impl Sharing {
 
     /// At the end: how many clients still wait for a worker. There will be none.
     pub(crate) fn abandon(&mut self) -> u64 {
-        if self.seats.is_some() {
-            return Seats::waiting(&mut self.table);
-        }
-        let Some(handoff) = &mut self.handoff else { return 0 };
+        let waiting = if self.seats.is_some() { Seats::waiting(&mut self.table) } else { 0 };
+        let Some(handoff) = &mut self.handoff else { return waiting };
         handoff.abandon();
-        handoff.take_lost()
+        waiting + handoff.take_lost()
     }
 
     /// Frees the descriptors that are kept for what must not fail for want of one, until the end of the turn.
@@ -359,7 +364,11 @@ fn ways(
     match config.share {
         Share::Auto | Share::Shared if config.balance == Balance::Auto => Ok((None, None)),
         Share::Auto | Share::Shared => Err(refused()),
-        Share::PerWorker => Ok((None, Some(queues::plan(config.balance.steer().ok_or_else(refused)?)))),
+        Share::PerWorker => {
+            let plan = queues::plan(config.balance.steer().ok_or_else(refused)?);
+            // Whoever is handed over here has lost the worker that the kernel chose.
+            Ok((Some(Handoff::new(balance::Balance::LeastBusy, hang_timeout)), Some(plan)))
+        }
         Share::Handoff => {
             let balance = config.balance.handoff().ok_or_else(refused)?;
             Ok((Some(Handoff::new(balance, hang_timeout)), None))

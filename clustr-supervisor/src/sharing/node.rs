@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clustr_core::{Event, SlotId, Time, WorkerId};
 use clustr_net::Connection;
+use clustr_net::Kind;
 use clustr_net::node::{Endpoint, Fate, Progress, Query, Said, SendError};
 use clustr_net::queue::Queues;
 
@@ -167,6 +168,7 @@ impl Sharing {
                 worker.node.told_garbage = true;
                 heard.facts.push(garbage(id, bytes));
             }
+            Said::Here => heard.events.extend(self.show_life(id, heard.at.now)),
             // The channel keeps count of these itself.
             Said::HandleAcked { .. } | Said::HandleRefused { .. } => {}
             Said::Accepted { .. } => {
@@ -210,7 +212,10 @@ impl Sharing {
                 self.table.answer_queued((worker.unique_id, id.slot.0), query, choose)
             }
         };
-        let handed = answer.handed;
+        let seats = self.seats.is_some();
+        let own =
+            (seats && answer.fd.is_some() && answer.kind == Kind::Stream).then(|| answer.key.parse().ok());
+        let handed = answer.handed.or(own.flatten());
         if self.seats.is_some() && answer.errno == -Errno::OPNOTSUPP.raw_os_error() {
             heard.facts.push(no_queues(id, query));
         }

@@ -56,6 +56,8 @@ struct Seat {
     queue: QueueId,
     slot: SlotId,
     holder: Option<WorkerId>,
+    /// Who hangs and has the same queue, while the holder is its replacement and has not taken its place.
+    before: Option<WorkerId>,
     /// Its holder has closed its server, and may open it again.
     shut: Option<Time>,
     leaving: Option<Leaving>,
@@ -109,6 +111,12 @@ impl Seats {
             seat.shut = None;
             return Ok(seat.queue);
         }
+        if let Some(seat) =
+            self.seats.iter_mut().find(|seat| seat.is_left_by_one_that_hangs(id, number, &self.watch))
+        {
+            seat.before = seat.holder.replace(id);
+            return Ok(seat.queue);
+        }
         let place = self.place(id, number);
         let Some(seat) = place.map(|place| &mut self.seats[place]) else {
             let queue = queues.join(id.slot.0)?;
@@ -118,6 +126,7 @@ impl Seats {
         if seat.slot != id.slot {
             queues.rekey(seat.queue, id.slot.0)?;
         }
+        queues.restore(seat.queue)?;
         *seat = Seat { holder: Some(id), edge: seat.edge, ..Seat::new(number, seat.queue, id.slot) };
         Ok(seat.queue)
     }
@@ -182,8 +191,11 @@ impl Seats {
     /// A worker has ended, or was never there: its queues wait for the next of its slot.
     pub(super) fn vacate(&mut self, id: WorkerId, table: &mut Table) {
         self.farewells.retain(|farewell| farewell.id != id);
-        for seat in self.seats.iter_mut().filter(|seat| seat.holder == Some(id)) {
-            (seat.holder, seat.shut) = (None, None);
+        for seat in &mut self.seats {
+            seat.before.take_if(|before| *before == id);
+            if seat.holder == Some(id) {
+                (seat.holder, seat.shut) = (seat.before.take(), None);
+            }
         }
         self.withhold(id, table);
     }
@@ -212,8 +224,9 @@ impl Seats {
     }
 
     fn live(&self, number: u64) -> impl Iterator<Item = &Seat> {
+        let is_admitted = |id: Option<WorkerId>| id.is_some_and(|id| self.admitted.contains(&id));
         let is_live =
-            |seat: &Seat| seat.shut.is_none() && seat.holder.is_some_and(|id| self.admitted.contains(&id));
+            move |seat: &Seat| seat.shut.is_none() && (is_admitted(seat.holder) || is_admitted(seat.before));
         self.seats.iter().filter(move |seat| seat.number == number && is_live(seat))
     }
 
@@ -232,11 +245,14 @@ impl Seats {
         table: &mut Table,
         reactor: &mut Reactor,
         is_hopeful: impl Fn(SlotId) -> bool,
+        has_taker: impl Fn(u64, &dyn Fn(WorkerId) -> bool) -> bool,
         now: Time,
     ) -> Vec<Fact> {
         self.give_up(&is_hopeful, now);
+        let unfit = self.unfit();
         for (number, queues) in table.ports() {
-            self.let_go(number, queues, reactor, now);
+            let is_emptied = has_taker(number, &|id| !unfit.contains(&id));
+            self.let_go(number, queues, reactor, is_emptied, now);
         }
         if std::mem::take(&mut self.changed) {
             self.look(table);
@@ -264,8 +280,16 @@ impl Seats {
         }
     }
 
-    /// Closes queues to which no handshake is under way any more. Where no queue is live all stay: who comes, waits.
-    fn let_go(&mut self, number: u64, queues: &mut Queues, reactor: &mut Reactor, now: Time) {
+    /// Closes queues to which no handshake is under way any more, once they are empty if somebody empties them. Where no
+    /// queue is live all stay: who comes, waits.
+    fn let_go(
+        &mut self,
+        number: u64,
+        queues: &mut Queues,
+        reactor: &mut Reactor,
+        is_emptied: bool,
+        now: Time,
+    ) {
         if self.live(number).next().is_none() {
             let stay = self.seats.iter_mut().filter(|seat| seat.number == number);
             stay.filter_map(|seat| seat.leaving.as_mut()).for_each(|leaving| leaving.next_at = None);
@@ -273,7 +297,8 @@ impl Seats {
         }
         let mut over = Vec::new();
         for seat in self.seats.iter_mut().filter(|seat| seat.number == number) {
-            if seat.leaving.as_mut().is_some_and(|leaving| leaving.is_over(queues, now)) {
+            let is_over = seat.leaving.as_mut().is_some_and(|leaving| leaving.is_over(queues, now));
+            if is_over && !(is_emptied && queues.waiting(seat.queue).is_ok_and(|count| count > 0)) {
                 over.push((seat.queue, seat.slot));
             }
         }
@@ -317,11 +342,16 @@ impl Seats {
 
 impl Seat {
     const fn new(number: u64, queue: QueueId, slot: SlotId) -> Self {
-        Self { number, queue, slot, holder: None, shut: None, leaving: None, edge: None }
+        Self { number, queue, slot, holder: None, before: None, shut: None, leaving: None, edge: None }
     }
 
     const fn key(&self) -> (u64, QueueId) {
         (self.number, self.queue)
+    }
+
+    fn is_left_by_one_that_hangs(&self, id: WorkerId, number: u64, watch: &Watch) -> bool {
+        let is_its_slots = (self.number, self.slot) == (number, id.slot);
+        is_its_slots && self.holder.is_some() && self.before.is_none() && watch.hangs(self)
     }
 
     fn held(&self) -> Option<(u64, SlotId)> {

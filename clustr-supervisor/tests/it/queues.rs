@@ -4,11 +4,12 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use clustr_core::{Backoff, Policy};
 use clustr_supervisor::Supervisor;
 use clustr_supervisor::config::{Balance, Config, Share};
 use rustix::process::Signal;
 
-use crate::deliveries::{heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
+use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
 use crate::fixture::{DEADLINE, Primary};
 
 pub(crate) fn queued(config: &mut Config) {
@@ -108,4 +109,68 @@ fn a_balance_that_the_kernel_cannot_keep_is_refused() {
         let error = Supervisor::new(config).unwrap_err();
         assert!(error.to_string().contains(balance.name()), "{error}");
     }
+}
+
+#[test]
+fn who_waits_for_a_worker_that_stands_still_is_answered_by_another_and_it_comes_back() {
+    let primary = Primary::start_with(2, queued);
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    signal(pids[0], Signal::STOP);
+    wait_until_stopped(pids[0]);
+    // Half of them are sent to the one that is stopped.
+    let clients: Vec<_> = (0..40).map(|_| opened(address, "hello")).collect();
+    let answers: Vec<_> = clients.into_iter().map(heard).collect();
+    assert!(answers.iter().all(|answer| *answer == pids[1].to_string()), "{answers:?}");
+    // It has accepted nobody, but answers when it is asked.
+    signal(pids[0], Signal::CONT);
+    wait_for_all(address, &pids);
+}
+
+#[test]
+fn a_worker_that_stands_still_for_too_long_is_replaced_and_who_waits_for_it_is_answered() {
+    for kind in ["plain", "channel"] {
+        let primary = Primary::start_with(2, |config| {
+            listening(Share::PerWorker, kind)(config);
+            config.delivery.channel = kind == "channel";
+            let soon = Duration::from_millis(300);
+            config.policy = Policy::builder(2).hang_timeout(soon).stop_timeout(soon).build().unwrap();
+        });
+        let (address, pids) = (primary.address(), primary.pids());
+        wait_for_all(address, &pids);
+        signal(pids[0], Signal::STOP);
+        wait_until_stopped(pids[0]);
+        let clients: Vec<_> = (0..20).map(|_| opened(address, "hello")).collect();
+        assert!(clients.into_iter().map(heard).all(|answer| !answer.is_empty()), "{kind}");
+        wait_until_gone(&primary, pids[0]);
+        wait_for_all(address, &primary.pids());
+        assert!(primary.pids().contains(&pids[1]), "{kind}: the other one stays");
+    }
+}
+
+fn wait_until_gone(primary: &Primary, pid: u64) {
+    let began = Instant::now();
+    while primary.pids().contains(&pid) {
+        assert!(began.elapsed() < DEADLINE, "{pid} is still there: {}", primary.status());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_slot_that_rests_does_not_while_somebody_waits_for_it() {
+    let primary = Primary::start_with(1, |config| {
+        listening(Share::PerWorker, "plain")(config);
+        config.delivery.channel = false;
+        let hour = Duration::from_secs(3_600);
+        let rests = Backoff { first: hour, factor: 1, cap: hour, jitter_percent: 0 };
+        config.policy = Policy::builder(1).backoff(rests).build().unwrap();
+    });
+    let address = primary.address();
+    // The first exit is forgiven; after the second its slot rests for an hour.
+    for _ in 0..2 {
+        let pid = ask(address, "hello").parse().unwrap();
+        kill(pid);
+        wait_until_gone(&primary, pid);
+    }
+    assert!(!ask(address, "hello").is_empty());
 }

@@ -263,3 +263,28 @@ fn an_invalid_policy_cannot_be_made() {
     assert_eq!(Policy::builder(1_025).build(), Err(PolicyError::TooManySlots(1_025)));
     assert_eq!(Policy::builder(1).backoff(shrinking).build(), Err(PolicyError::CapBelowFirst));
 }
+
+#[test]
+fn a_slot_whose_next_worker_is_waited_for_does_not_rest_and_is_as_close_to_giving_up() {
+    let mut world = Rules::new(2).intensity(2, secs(60)).running();
+    world.exit(0, FAILED);
+    world.serve(0);
+    world.exit(0, FAILED);
+    assert_eq!(world.state(0), SlotState::Resting);
+    let next = WorkerId { slot: SlotId(0), incarnation: 3 };
+    assert_eq!(world.tell(Event::Awaited(SlotId(0))), [Action::Spawn(next, Generation(1))]);
+    assert_eq!(world.tell(Event::Awaited(SlotId(0))), [], "it is on its way");
+    world.serve(0);
+    world.exit(0, FAILED);
+    assert_eq!(world.state(0), SlotState::GaveUp);
+    assert_eq!(world.tell(Event::Awaited(SlotId(0))), []);
+}
+
+#[test]
+fn a_host_that_is_short_is_not_hurried() {
+    let mut world = Rules::new(1).asleep(1);
+    world.start();
+    world.host_short(0);
+    assert_eq!(world.tell(Event::Awaited(SlotId(0))), []);
+    assert_eq!(world.state(0), SlotState::Resting);
+}

@@ -91,7 +91,6 @@ impl<K: Copy + Ord> Health<K> {
     }
 
     /// We have taken somebody out of a queue.
-    #[cfg(test)]
     pub(super) fn took(&mut self, key: K) {
         if let Some(mark) = self.marks.get_mut(&key) {
             mark.waiting = mark.waiting.saturating_sub(1);
@@ -100,7 +99,6 @@ impl<K: Copy + Ord> Health<K> {
     }
 
     /// A queue's worker has shown that it goes on.
-    #[cfg(test)]
     pub(super) fn lives(&mut self, key: K, now: Time) -> Option<Change> {
         let waiting = self.marks.get(&key)?.waiting;
         self.moves(key, waiting, now)
@@ -121,6 +119,16 @@ impl<K: Copy + Ord> Health<K> {
 
     pub(super) fn is_still(&self, key: K) -> bool {
         self.marks.get(&key).is_some_and(Mark::is_still)
+    }
+
+    /// Whether it has stood still for too long.
+    pub(super) fn hangs(&self, key: K) -> bool {
+        self.marks.get(&key).is_some_and(|mark| mark.hangs)
+    }
+
+    /// Whether only a sign of life can tell that it moves again.
+    pub(super) fn is_unproven(&self, key: K) -> bool {
+        self.marks.get(&key).is_some_and(|mark| mark.is_still() && mark.taken)
     }
 
     /// Those of these queues to be filled: all that do not stand still; if all do, all.

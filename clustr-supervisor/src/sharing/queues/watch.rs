@@ -9,10 +9,12 @@
 
 use std::time::Duration;
 
-use clustr_core::{Ailment, Event, Time, WorkerId};
-use clustr_net::Kind;
+use clustr_core::{Ailment, Event, SlotId, Time, WorkerId};
 use clustr_net::node::Table;
 use clustr_net::queue::{QueueId, Queues};
+use clustr_net::{Acceptor, Connection, Kind};
+
+use std::collections::BTreeSet;
 
 use super::health::{Change, Health};
 use super::{Seat, Seats};
@@ -81,6 +83,15 @@ impl Watch {
         }
     }
 
+    /// Whether a queue's worker is about to be replaced because it stands still.
+    pub(super) fn hangs(&self, seat: &Seat) -> bool {
+        self.health.hangs(seat.key())
+    }
+
+    fn stands_still(&self, seat: &Seat) -> bool {
+        self.steers && self.health.is_still(seat.key())
+    }
+
     /// Nobody looks any more.
     pub(super) const fn end(&mut self) {
         self.rhythm = Rhythm::Over;
@@ -99,6 +110,80 @@ impl Seats {
     pub(super) fn begin_afresh(&mut self, id: WorkerId) {
         let theirs = self.seats.iter().filter(|seat| seat.holder == Some(id));
         theirs.for_each(|seat| self.watch.health.forget(seat.key()));
+    }
+
+    /// A worker goes on, whatever its queues look like.
+    pub(crate) fn lives(&mut self, id: WorkerId, table: &mut Table, now: Time) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (number, queues) in table.ports() {
+            let theirs = self.seats.iter().filter(|seat| seat.number == number && seat.holder == Some(id));
+            let health = &mut self.watch.health;
+            let changes: Vec<Change> = theirs.filter_map(|seat| health.lives(seat.key(), now)).collect();
+            if !changes.is_empty() {
+                self.steer_port(number, queues);
+            }
+            events.extend(changes.into_iter().filter_map(|change| event(id, change)));
+        }
+        events
+    }
+
+    /// The queues of a port that nobody serves: their worker is gone, or stands still and can show it if it goes on. One that
+    /// is not filled need not show it.
+    pub(crate) fn donors(&self, number: u64, can_be_asked: impl Fn(WorkerId) -> bool) -> Vec<QueueId> {
+        let is_donor = |seat: &&Seat| match seat.holder {
+            None => true,
+            Some(id) => {
+                let may_return = self.admitted.contains(&id);
+                self.watch.stands_still(seat) && (!may_return || can_be_asked(id))
+            }
+        };
+        self.seats
+            .iter()
+            .filter(|seat| seat.number == number)
+            .filter(is_donor)
+            .map(|seat| seat.queue)
+            .collect()
+    }
+
+    /// The next who waits in one of these queues.
+    pub(crate) fn take(
+        &mut self,
+        number: u64,
+        donors: &[QueueId],
+        queues: &Queues,
+        acceptor: &mut Acceptor,
+        now: Duration,
+    ) -> Option<Connection> {
+        donors.iter().find_map(|&queue| {
+            acceptor.notice();
+            let connection = queues.take(queue, acceptor, now)?;
+            self.watch.health.took((number, queue));
+            Some(connection)
+        })
+    }
+
+    /// Workers that stand still: nobody is given to them.
+    pub(crate) fn unfit(&self) -> BTreeSet<WorkerId> {
+        let still = self.seats.iter().filter(|seat| self.watch.stands_still(seat));
+        still.filter_map(|seat| seat.holder).collect()
+    }
+
+    /// Workers of whom only a sign of life can tell that they go on.
+    pub(crate) fn unproven(&self) -> BTreeSet<WorkerId> {
+        let unproven = self.seats.iter().filter(|seat| self.watch.health.is_unproven(seat.key()));
+        unproven.filter_map(|seat| seat.holder).filter(|id| self.admitted.contains(id)).collect()
+    }
+
+    /// Slots for whose next worker somebody waits, on a port of which nobody else can be given anybody.
+    pub(crate) fn awaited(&self, table: &mut Table, has_taker: impl Fn(u64) -> bool) -> Vec<SlotId> {
+        let mut awaited = Vec::new();
+        for (number, queues) in table.ports().filter(|(number, _)| !has_taker(*number)) {
+            let vacant =
+                |seat: &&Seat| seat.number == number && seat.holder.is_none() && seat.leaving.is_none();
+            let is_waited_for = |seat: &&Seat| queues.waiting(seat.queue).is_ok_and(|count| count > 0);
+            awaited.extend(self.seats.iter().filter(vacant).filter(is_waited_for).map(|seat| seat.slot));
+        }
+        awaited
     }
 
     /// At the end of a turn: looks if it is time, and says who hangs, and who does not any more.
@@ -174,7 +259,9 @@ impl Seats {
             let waiting = queues.waiting(seat.queue).ok()?;
             Some((seat.holder, health.look(seat.key(), waiting, now)?))
         };
-        self.seats.iter().filter(|seat| seat.number == number).filter_map(look).collect()
+        // Where two workers have one queue, it does not tell which of them accepts.
+        let told = |seat: &&Seat| seat.number == number && seat.before.is_none();
+        self.seats.iter().filter(told).filter_map(look).collect()
     }
 }
 
