@@ -94,6 +94,8 @@ pub const WINDOW_MAX: u32 = 1024;
 pub const MESSAGE_BYTES_MAX: usize = 32 << 10;
 /// Bound: bytes of the app's messages that wait for one worker.
 pub const QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Bound: messages that wait for one worker, however short they are.
+pub const QUEUE_MESSAGES_MAX: usize = 4096;
 /// Bound: listeners that have a name on one channel.
 pub const NAMES_MAX: usize = 64;
 /// Bound: bytes of a listener's name.

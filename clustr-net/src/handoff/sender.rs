@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::scm::FDS_MAX;
 
 use super::codec::{self, NAMES_BYTES_MAX, Report, Word};
-use super::{Family, Ledger, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX};
+use super::{Family, Ledger, MESSAGE_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX};
 
 /// Room for the longest word that a worker sends.
 const READ_BYTES: usize = 1 + MESSAGE_BYTES_MAX;
@@ -291,7 +291,9 @@ impl Sender {
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(SendError::TooLong);
         }
-        if self.words_bytes + message.len() > QUEUE_BYTES_MAX {
+        let has_room =
+            self.words.len() < QUEUE_MESSAGES_MAX && self.words_bytes + message.len() <= QUEUE_BYTES_MAX;
+        if !has_room {
             return Err(SendError::Full);
         }
         self.push_word(&Word::Message(message));

@@ -51,7 +51,7 @@ mod worker;
 pub use endpoint::{Endpoint, Fault, Said};
 pub use lines::LINE_BYTES_MAX;
 pub use message::{Decoder, Dialect, Message};
-pub use outbox::{QUEUE_BYTES_MAX, SendError};
+pub use outbox::{QUEUE_BYTES_MAX, QUEUE_LINES_MAX, SendError};
 pub use query::{AddressKind, Query};
 pub use table::{Answer, Bound, Closed, Fate, Gone, Table};
 pub use window::{WINDOW_MAX, Window};

@@ -21,6 +21,8 @@ use super::ledger::Ledger;
 
 /// Bound: bytes that wait for one worker. A single message may be that long; more is refused.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bound: lines that wait for one worker, however short they are.
+pub const QUEUE_LINES_MAX: usize = 16 << 10;
 /// Bound: descriptors that wait for one worker.
 const QUEUE_FDS_MAX: usize = 1024;
 /// Bound: bytes of acknowledgements that wait for a worker that sends handles and never reads.
@@ -163,7 +165,9 @@ impl Outbox {
     }
 
     fn push_frame(&mut self, frame: Frame) -> Result<(), SendError> {
-        if self.frame_bytes + frame.bytes.len() > QUEUE_BYTES_MAX {
+        let has_room = self.frames.len() < QUEUE_LINES_MAX
+            && self.frame_bytes + frame.bytes.len() <= QUEUE_BYTES_MAX;
+        if !has_room {
             return Err(SendError::Full);
         }
         self.frame_bytes += frame.bytes.len();

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use clustr_net::node::{
-    Answer, Endpoint, LINE_BYTES_MAX, Progress, QUEUE_BYTES_MAX, Query, Said, SendError, Table,
+    Answer, Endpoint, LINE_BYTES_MAX, Progress, QUEUE_BYTES_MAX, QUEUE_LINES_MAX, Query, Said, SendError, Table,
 };
 use clustr_net::{Kind, scm};
 
@@ -307,6 +307,15 @@ fn a_worker_that_never_reads_cannot_make_us_grow() {
     assert!(pair.ours.wants_write());
     let longest = format!("\"{}\"", "x".repeat(QUEUE_BYTES_MAX));
     assert!(matches!(Pair::new().ours.send_user(&longest), Err(SendError::Full)));
+}
+
+#[test]
+fn a_worker_that_never_reads_cannot_make_us_keep_countless_short_messages() {
+    let mut pair = Pair::new();
+    let taken = std::iter::repeat_with(|| pair.ours.send_user("1")).take_while(Result::is_ok).count();
+    // What the socket itself took first is the kernel's to bound.
+    let in_socket = pair.sent().len() / "1\n".len();
+    assert_eq!(taken - in_socket, QUEUE_LINES_MAX);
 }
 
 #[test]

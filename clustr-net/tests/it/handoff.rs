@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 use clustr_net::handoff::codec::{Report, Word, encode};
-use clustr_net::handoff::{Family, Handover, Progress, Said, Sender, WINDOW};
+use clustr_net::handoff::{Family, Handover, Progress, QUEUE_MESSAGES_MAX, Said, Sender, WINDOW};
 use clustr_net::worker::{Connection, Heard, Worker};
 use clustr_net::{FdChannel, scm};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -156,6 +156,13 @@ fn a_worker_that_has_enough_open_grants_again_when_one_is_closed_by_another_thre
     hear(&mut sender);
     assert_eq!(sender.open(), u64::from(WINDOW) - 1);
     assert!(sender.credits() >= granted);
+}
+
+#[test]
+fn countless_short_messages_are_not_kept() {
+    let (mut sender, _worker) = pair();
+    let taken = std::iter::repeat_with(|| sender.send(b"")).take_while(Result::is_ok).count();
+    assert_eq!(taken, QUEUE_MESSAGES_MAX);
 }
 
 #[test]
