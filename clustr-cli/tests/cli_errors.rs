@@ -125,6 +125,7 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
     let place = Place::new();
     golden!(place.transcript(&[
         "run -l web=:0 -l web=:0 -- node app.js",
+        "run -l :3999 -l other=:3999 -- node app.js",
         "run -l we:b=:0 -- node app.js",
         "run -l fd:99 -- node app.js",
         "run -l unix:/nowhere/app.sock -- node app.js",

@@ -3,12 +3,14 @@
 //! Owns the one error enum of this crate's boundary: lowercase fragments, sources kept, and something to type.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clustr_net::activation::NameError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
 
+use crate::control::place::errno;
+use crate::news::span;
 use crate::process::LookupError;
 
 /// Why a primary cannot start, or cannot go on. `Display` says what; `hint()` what to type instead.
@@ -41,12 +43,14 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// Another primary of this name is running.
-    #[error("a primary named '{name}' is already running{}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("a primary named '{name}' is already running{}", holder_words(*pid, *running_ms))]
     NameTaken {
         /// The name.
         name: String,
         /// Its process, if it could be told.
         pid: Option<u32>,
+        /// For how long, in milliseconds, if it could be told.
+        running_ms: Option<u64>,
         /// Its control socket.
         path: PathBuf,
     },
@@ -100,6 +104,9 @@ pub enum ListenError {
     /// Two have the same name.
     #[error("two listeners are named '{0}'")]
     SameName(String),
+    /// Two are at the same address.
+    #[error("{0} is to be listened on twice")]
+    SameAddress(Addr),
     /// `LISTEN_FDS` gives a worker a listener, never a connection.
     #[error("connections cannot be handed over through LISTEN_FDS")]
     HandoffByFds,
@@ -147,6 +154,7 @@ impl ListenError {
                 Some("--listen :3001, and clustr binds it".into())
             }
             Self::Name(_) => Some("--listen web=:3001".into()),
+            Self::SameAddress(_) => Some("leave one of them out".into()),
             Self::SameName(_) => Some("--listen web=:3001 --listen admin=:3002".into()),
             Self::HandoffByFds => {
                 Some("--share shared, or a program that speaks clustr's channel or node's".into())
@@ -170,12 +178,41 @@ impl StartError {
             Self::NameTaken { name, .. } => Some(format!(
                 "clustr stop --name {name}, or give this one another name: clustr run --name {name}2 …"
             )),
-            Self::Control { .. } => {
-                Some("clustr run --control PATH …, a short path in a folder that you may write".into())
-            }
+            Self::Control { path, source } => Some(control_hint(path, source)),
+            Self::System { source, .. } if is_out_of_descriptors(source) => Some("ulimit -n 1024".into()),
             Self::Policy(_) | Self::WorkingDirectory { .. } | Self::System { .. } => None,
         }
     }
+}
+
+/// ` (pid 42, for 3m20s)`, as far as it is known.
+fn holder_words(pid: Option<u32>, running_ms: Option<u64>) -> String {
+    let pid = pid.map(|pid| format!("pid {pid}"));
+    let since = running_ms.map(|ms| format!("for {}", span(ms)));
+    let words: Vec<String> = pid.into_iter().chain(since).collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// A control socket can be in want of a descriptor, of room, of a permission, or of a path that is short enough.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's kinds; new ones may come")]
+fn control_hint(path: &Path, source: &io::Error) -> String {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if is_out_of_descriptors(source) {
+        return "ulimit -n 1024, or stop what has so many files open".into();
+    }
+    match source.kind() {
+        StorageFull => format!("df {}; or another folder: clustr run --control PATH …", folder.display()),
+        PermissionDenied | ReadOnlyFilesystem => {
+            format!("ls -ld {}; or a folder of yours: clustr run --control PATH …", folder.display())
+        }
+        _ => "clustr run --control PATH …, a short path in a folder that you may write".into(),
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let limits = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    errno(error).is_some_and(|code| limits.iter().any(|limit| limit.raw_os_error() == code))
 }
 
 impl From<LookupError> for StartError {

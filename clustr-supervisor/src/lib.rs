@@ -113,7 +113,7 @@ mod sys;
 mod tell;
 mod worker;
 
-pub use cluster::{Cluster, Event, Handle, HandleError, Pending, Role, RoleError, role};
+pub use cluster::{Cluster, Event, Events, Handle, HandleError, Pending, Role, RoleError, role};
 pub use clustr_core::{
     Backoff, EndReason, Exit, Generation, Intensity, Overdue, Policy, PolicyBuilder, RestartMode, SlotId,
     StopOrder, Verdict, WorkerId,

@@ -129,7 +129,7 @@ pub enum Fact {
     Ending { reason: String },
     /// The app has ended: `finished`, `stopped` or `gave-up`.
     Ended { verdict: String },
-    /// A worker sent a message that clustr has no meaning for (`process.send`), as JSON, shortened.
+    /// A worker sent a message that clustr has no meaning for (`process.send`), as JSON; of a longer one the first 64 KiB.
     Message { slot: u32, incarnation: u64, json: String },
     /// Something unusual was handled.
     Warning { detail: String, hint: Option<String> },

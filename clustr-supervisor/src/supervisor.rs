@@ -20,6 +20,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::clock;
 use crate::cluster::Desk;
 use crate::config::{Config, Output, ReadyWhen, Share};
+use crate::control::place::Holder;
 use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
 use crate::error::StartError;
@@ -328,7 +329,10 @@ pub(crate) fn is_hopeful(slot: SlotView) -> bool {
 fn open_control(config: &Config, reactor: &mut Reactor) -> Result<Option<Control>, StartError> {
     let Some(path) = &config.control else { return Ok(None) };
     let opened = Control::open(path, reactor).map_err(|error| match error {
-        OpenError::Held(pid) => StartError::NameTaken { name: config.name.clone(), pid, path: path.clone() },
+        OpenError::Held(Holder { pid, since_unix_ms }) => {
+            let running_ms = since_unix_ms.map(|since| clock::unix_ms().saturating_sub(since));
+            StartError::NameTaken { name: config.name.clone(), pid, running_ms, path: path.clone() }
+        }
         OpenError::InTheWay => {
             let source =
                 std::io::Error::new(std::io::ErrorKind::AlreadyExists, "there is a file that is no socket");

@@ -165,8 +165,8 @@ impl Outbox {
     }
 
     fn push_frame(&mut self, frame: Frame) -> Result<(), SendError> {
-        let has_room = self.frames.len() < QUEUE_LINES_MAX
-            && self.frame_bytes + frame.bytes.len() <= QUEUE_BYTES_MAX;
+        let has_room =
+            self.frames.len() < QUEUE_LINES_MAX && self.frame_bytes + frame.bytes.len() <= QUEUE_BYTES_MAX;
         if !has_room {
             return Err(SendError::Full);
         }

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use clustr_net::node::{
-    Answer, Endpoint, LINE_BYTES_MAX, Progress, QUEUE_BYTES_MAX, QUEUE_LINES_MAX, Query, Said, SendError, Table,
+    Answer, Endpoint, LINE_BYTES_MAX, Progress, QUEUE_BYTES_MAX, QUEUE_LINES_MAX, Query, Said, SendError,
+    Table,
 };
 use clustr_net::{Kind, scm};
 

@@ -16,7 +16,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::Event;
 use super::handle::{Call, Handle, Shared};
-use crate::control::protocol::{Progress, Reply, Request};
+use super::receiver::Watcher;
+use crate::control::protocol::{Ask, Progress, Reply, Request};
 use crate::control::{Setback, reply_for};
 use crate::reactor::Wake;
 use crate::requests::Asker;
@@ -25,10 +26,16 @@ use crate::supervisor::Supervisor;
 /// Bound: calls on their way into the loop.
 const CALLS_MAX: usize = 64;
 
+/// Bound: calls to stop on their way that found no place among the others: however many of those wait, there is a way to stop.
+const STOPS_MAX: usize = 8;
+
+/// Bound: receivers of events.
+const WATCHERS_MAX: usize = 1024;
+
 /// Bound: calls that the loop takes in one turn.
 const TURN_CALLS_MAX: usize = 16;
 
-/// Bound: answers that the loop owes at the same time.
+/// Bound: answers that the loop owes at the same time, but for those to a stop: of them the core keeps 64.
 const OWED_MAX: usize = 1024;
 
 /// Tickets of handles count from here; those of the control socket's clients from 0, and never come this far.
@@ -39,6 +46,7 @@ type Callback = Box<dyn FnMut(&Event) + Send>;
 /// Where handles come to.
 pub(crate) struct Desk {
     calls: Receiver<Call>,
+    stops: Receiver<Call>,
     newcomers: Receiver<Watcher>,
     shared: Arc<Shared>,
     /// Requests that are being answered, by their number.
@@ -50,26 +58,19 @@ pub(crate) struct Desk {
     _gone: Sender<()>,
 }
 
-/// Somebody who receives events.
-#[derive(Debug)]
-pub(super) struct Watcher {
-    events: Sender<Event>,
-    /// Of its places, one more than these is kept for the last word.
-    capacity: usize,
-    lost: u64,
-    gone: bool,
-}
-
 impl Desk {
     /// A desk, and the first handle to it.
     pub(super) fn open() -> (Self, Handle) {
         let (sender, calls) = bounded(CALLS_MAX);
-        let (watchers, newcomers) = bounded(CALLS_MAX);
+        let (urgent, stops) = bounded(STOPS_MAX);
+        let (watchers, newcomers) = bounded(WATCHERS_MAX);
         let (closing, gone) = bounded(0);
         let shared = Arc::new(Shared::default());
-        let handle = Handle { calls: sender, watchers, gone, shared: Arc::clone(&shared) };
+        let shared_too = Arc::clone(&shared);
+        let handle = Handle { calls: sender, stops: urgent, watchers, gone, shared: shared_too };
         let desk = Self {
             calls,
+            stops,
             newcomers,
             shared,
             owed: BTreeMap::new(),
@@ -118,8 +119,8 @@ impl Desk {
     /// The next request, if there is one.
     fn next_call(&mut self) -> Option<Request> {
         loop {
-            let (ask, answers) = self.calls.try_recv().ok()?;
-            if self.owed.len() < OWED_MAX {
+            let (ask, answers) = self.calls.try_recv().or_else(|_| self.stops.try_recv()).ok()?;
+            if self.owed.len() < OWED_MAX || matches!(ask, Ask::Stop { .. }) {
                 let id = self.next;
                 self.next += 1;
                 self.owed.insert(id, answers);
@@ -137,7 +138,6 @@ impl Desk {
         for watcher in &mut self.watchers {
             watcher.tell(event);
         }
-        self.watchers.retain(|watcher| !watcher.gone);
         let mut callbacks = std::mem::take(&mut self.callbacks);
         for callback in &mut callbacks {
             callback(event);
@@ -145,46 +145,20 @@ impl Desk {
         self.callbacks = callbacks;
     }
 
+    /// Takes in who wants to receive from now on, as long as there are not too many: others find their channel closed.
+    fn welcome(&mut self) {
+        self.watchers.retain(Watcher::is_heard);
+        for newcomer in self.newcomers.try_iter() {
+            if self.watchers.len() < WATCHERS_MAX {
+                self.watchers.push(newcomer);
+            }
+        }
+    }
+
     /// Whether anybody wants to be told. Who came before what is to be told happened is heeded.
     pub(crate) fn is_watched(&mut self) -> bool {
-        self.watchers.extend(self.newcomers.try_iter());
+        self.welcome();
         !(self.watchers.is_empty() && self.callbacks.is_empty())
-    }
-}
-
-impl Watcher {
-    /// `events` has room for one more than `capacity`.
-    pub(super) const fn new(events: Sender<Event>, capacity: usize) -> Self {
-        Self { events, capacity, lost: 0, gone: false }
-    }
-
-    /// Only the loop adds: where there is room now, there is room for this.
-    fn tell(&mut self, event: &Event) {
-        let needed = if self.lost > 0 { 2 } else { 1 };
-        if self.events.len() + needed > self.capacity {
-            self.lost += 1;
-            return;
-        }
-        self.confess();
-        self.send(event.clone());
-    }
-
-    fn confess(&mut self) {
-        let events = std::mem::take(&mut self.lost);
-        if events > 0 {
-            self.send(Event::Lost { events });
-        }
-    }
-
-    fn send(&mut self, event: Event) {
-        self.gone |= self.events.try_send(event).is_err();
-    }
-}
-
-impl Drop for Watcher {
-    /// The last word: the place that was kept for it is free, unless the receiver is gone.
-    fn drop(&mut self) {
-        self.confess();
     }
 }
 
@@ -208,7 +182,10 @@ impl Supervisor {
 
     /// Handles have something to say.
     pub(crate) fn hear_desk(&mut self) {
-        self.desk.iter().for_each(Desk::hush);
+        if let Some(desk) = &mut self.desk {
+            desk.hush();
+            desk.welcome();
+        }
         for _ in 0..TURN_CALLS_MAX {
             let Some(request) = self.desk.as_mut().and_then(Desk::next_call) else { return };
             self.answer(Asker::Handle(request.id), request);

@@ -284,7 +284,8 @@ pub enum Event {
         worker: WorkerId,
         /// Its process.
         pid: u32,
-        /// The message as JSON, shortened if it is very long.
+        /// The message as JSON. Of one that is longer than 64 KiB, which only node's channel carries, the first 64 KiB: no
+        /// JSON any more.
         json: String,
     },
     /// Something unusual was handled.

@@ -11,8 +11,7 @@ use std::time::Duration;
 use clustr_core::SlotId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 
-use super::Event;
-use super::desk::Watcher;
+use super::receiver::{self, Events, Watcher};
 use crate::control::protocol::{Ask, Progress, Reply, Status};
 
 /// How many events wait for a receiver that was made by [`Handle::events`].
@@ -34,6 +33,8 @@ const ANSWERS_MAX: usize = 2;
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) calls: Sender<Call>,
+    /// For requests to stop that find no room among the others.
+    pub(super) stops: Sender<Call>,
     pub(super) watchers: Sender<Watcher>,
     pub(super) gone: Receiver<()>,
     pub(super) shared: Arc<Shared>,
@@ -66,7 +67,8 @@ pub enum HandleError {
         /// The same for people.
         detail: String,
     },
-    /// More requests are on their way than the loop takes: wait for an answer before asking more.
+    /// More requests are on their way than the loop takes: wait for an answer before asking more. Of those to stop, some
+    /// always find a place: where even they are too many, the loop has yet to hear one of them.
     #[error("too many requests are still unanswered")]
     Busy,
     /// The answer has not come in time. The request was made all the same.
@@ -139,8 +141,8 @@ impl Handle {
     /// goes on. The channel is closed when the cluster has ended.
     ///
     /// # Errors
-    /// [`HandleError::Gone`], [`HandleError::Busy`].
-    pub fn events(&self) -> Result<Receiver<Event>, HandleError> {
+    /// [`HandleError::Gone`]; [`HandleError::Busy`] where 1,024 receivers wait already.
+    pub fn events(&self) -> Result<Events, HandleError> {
         self.events_within(EVENTS_MAX)
     }
 
@@ -148,13 +150,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Gone`], [`HandleError::Busy`].
-    pub fn events_within(&self, capacity: usize) -> Result<Receiver<Event>, HandleError> {
-        let capacity = capacity.max(CAPACITY_MIN);
-        // One place more, for the last word about what was lost.
-        let (events, receiver) = bounded(capacity.saturating_add(1));
-        // The loop need not be woken for it: it looks before it tells anything.
-        bring(&self.watchers, Watcher::new(events, capacity))?;
-        Ok(receiver)
+    pub fn events_within(&self, capacity: usize) -> Result<Events, HandleError> {
+        let (watcher, events) = receiver::pair(capacity.max(CAPACITY_MIN));
+        bring(&self.watchers, watcher)?;
+        self.ring();
+        Ok(events)
     }
 
     fn ask<T>(&self, ask: Ask, read: fn(Reply) -> Option<T>) -> Pending<T> {
@@ -167,12 +167,22 @@ impl Handle {
     }
 
     fn call(&self, call: Call) -> Result<(), HandleError> {
-        bring(&self.calls, call)?;
+        let is_stop = matches!(call.0, Ask::Stop { .. });
+        match self.calls.try_send(call) {
+            // However many calls wait for a callback that blocks: there is a way to stop.
+            Err(TrySendError::Full(call)) if is_stop => bring(&self.stops, call)?,
+            sent => understood(sent)?,
+        }
+        self.ring();
+        Ok(())
+    }
+
+    /// Wakes the loop, if there is one yet.
+    fn ring(&self) {
         if let Some(bell) = self.shared.bell.get() {
             // It fails only if the loop has been woken 2⁶⁴ times and has not looked.
             let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
         }
-        Ok(())
     }
 }
 
@@ -232,7 +242,11 @@ impl Shared {
 }
 
 fn bring<T>(way: &Sender<T>, what: T) -> Result<(), HandleError> {
-    way.try_send(what).map_err(|error| match error {
+    understood(way.try_send(what))
+}
+
+fn understood<T>(sent: Result<(), TrySendError<T>>) -> Result<(), HandleError> {
+    sent.map_err(|error| match error {
         TrySendError::Full(_) => HandleError::Busy,
         TrySendError::Disconnected(_) => HandleError::Gone,
     })

@@ -46,11 +46,13 @@
 mod desk;
 mod event;
 mod handle;
+mod receiver;
 mod role;
 
 pub(crate) use desk::Desk;
 pub use event::Event;
 pub use handle::{EVENTS_MAX, Handle, HandleError, Pending};
+pub use receiver::Events;
 pub use role::{Role, RoleError, role};
 
 use std::ffi::OsString;

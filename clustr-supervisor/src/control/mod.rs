@@ -24,7 +24,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::news::News;
 use crate::reactor::{Reactor, Registration, Wake};
-use place::{Claim, ClaimError};
+use place::{Claim, ClaimError, Holder};
 use protocol::{Reply, Request};
 use session::Session;
 pub(crate) use setback::{Setback, reply_for, rolled_back};
@@ -66,8 +66,8 @@ struct Asker {
 /// Why commands cannot be heard at a path.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// A primary hears there already; its pid, if known.
-    Held(Option<u32>),
+    /// A primary hears there already.
+    Held(Holder),
     /// Something that is no socket is in the way.
     InTheWay,
     Io(io::Error),
@@ -77,7 +77,7 @@ impl Control {
     /// Takes the path and listens. A socket that a killed primary left is replaced.
     pub(crate) fn open(path: &Path, reactor: &mut Reactor) -> Result<Self, OpenError> {
         let claim = Claim::take(path).map_err(|error| match error {
-            ClaimError::Held(pid) => OpenError::Held(pid),
+            ClaimError::Held(holder) => OpenError::Held(holder),
             ClaimError::Io(error) => OpenError::Io(error),
         })?;
         remove_stale(path)?;
@@ -250,7 +250,7 @@ fn remove_stale(path: &Path) -> Result<(), OpenError> {
         Err(error) => Err(OpenError::Io(error)),
         Ok(found) if !found.file_type().is_socket() => Err(OpenError::InTheWay),
         // A primary without our lock (of another version, say) may still be there.
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(OpenError::Held(None)),
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(OpenError::Held(Holder::default())),
         Ok(_) => fs::remove_file(path).map_err(OpenError::Io),
     }
 }

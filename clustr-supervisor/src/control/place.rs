@@ -8,8 +8,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::clock::millis;
 
 /// The folder of control sockets as it is, for whoever only looks: refused if it is somebody else's. `None` if it is
 /// not there: then nobody is.
@@ -102,15 +105,23 @@ pub fn sockets(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 /// The right to a control socket's path, held as long as the primary lives: flock(2) on a file beside it.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    _file: File,
+    file: File,
     path: PathBuf,
+}
+
+/// Who has a path, as far as it could be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Holder {
+    pub(crate) pid: Option<u32>,
+    /// Since when, in milliseconds since 1970.
+    pub(crate) since_unix_ms: Option<u64>,
 }
 
 /// Why the path cannot be had.
 #[derive(Debug)]
 pub(crate) enum ClaimError {
-    /// Another primary has it; its pid, if it could be read.
-    Held(Option<u32>),
+    /// Another primary has it.
+    Held(Holder),
     /// The lock file cannot be made.
     Io(io::Error),
 }
@@ -129,7 +140,7 @@ impl Claim {
                 .map_err(|error| ClaimError::Io(named(&error, "could not open", &path)))?;
             if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 return Err(if error == rustix::io::Errno::WOULDBLOCK {
-                    ClaimError::Held(read_pid(&file))
+                    ClaimError::Held(Holder::of(&file))
                 } else {
                     ClaimError::Io(named(&error.into(), "could not lock", &path))
                 });
@@ -137,10 +148,22 @@ impl Claim {
             // The holder before us may have removed the file between our open and our lock: then we hold nothing.
             if is_still_at(&file, &path) {
                 refuse_foreign(&file, &path).map_err(ClaimError::Io)?;
-                write_pid(&file).map_err(ClaimError::Io)?;
-                return Ok(Self { _file: file, path });
+                let claim = Self { file, path };
+                // Where it cannot be written (a full folder), the file goes with the claim.
+                let written = write_pid(&claim.file);
+                written.map_err(|error| ClaimError::Io(named(&error, "could not write", &claim.path)))?;
+                return Ok(claim);
             }
         }
+    }
+}
+
+impl Holder {
+    /// A lock is written once, when it is taken.
+    fn of(file: &File) -> Self {
+        let written = file.metadata().and_then(|found| found.modified()).ok();
+        let since = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(millis);
+        Self { pid: read_pid(file), since_unix_ms: since }
     }
 }
 
@@ -184,7 +207,22 @@ fn read_pid(file: &File) -> Option<u32> {
 }
 
 fn named(error: &io::Error, what: &str, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{what} '{}': {error}", path.display()))
+    let text = format!("{what} '{}': {error}", path.display());
+    io::Error::new(error.kind(), Named { text, errno: error.raw_os_error() })
+}
+
+/// An error that names its file, and has not forgotten which one it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Named {
+    text: String,
+    errno: Option<i32>,
+}
+
+/// The errno behind an error, whether it names its file or not.
+pub(crate) fn errno(error: &io::Error) -> Option<i32> {
+    let named = error.get_ref().and_then(|inner| inner.downcast_ref::<Named>());
+    error.raw_os_error().or_else(|| named.and_then(|named| named.errno))
 }
 
 #[cfg(test)]
@@ -197,7 +235,7 @@ mod tests {
         let socket = socket_path(dir.path(), "app");
         let claim = Claim::take(&socket).unwrap();
         let second = Claim::take(&socket);
-        assert!(matches!(second, Err(ClaimError::Held(Some(pid))) if pid == std::process::id()));
+        assert!(matches!(second, Err(ClaimError::Held(holder)) if holder.pid == Some(std::process::id())));
         drop(claim);
         assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
         drop(Claim::take(&socket).unwrap());

@@ -38,6 +38,7 @@ pub(super) fn bind(
     plan: Option<Plan>,
     hands_over: bool,
 ) -> Result<Vec<(String, Bound)>, StartError> {
+    refuse_doubles(wanted)?;
     let open = |addr: &Addr| match plan {
         None => open(addr, inherited, !hands_over).map(Bound::from),
         Some(plan) => open_queues(addr, plan).map(Bound::from),
@@ -45,6 +46,22 @@ pub(super) fn bind(
     let named = |listen: &Listen| Ok((listen.name.clone(), open(&listen.addr)?));
     let bound: Result<_, ListenError> = wanted.iter().map(named).collect();
     bound.map_err(StartError::Listen)
+}
+
+/// Of two that are the same the second would fail, and its error blame a stranger. A port that the kernel chooses is
+/// another one each time.
+fn refuse_doubles(wanted: &[Listen]) -> Result<(), StartError> {
+    for (place, listen) in wanted.iter().enumerate() {
+        let same = |before: &&Listen| before.addr == listen.addr && !is_chosen(&listen.addr);
+        if wanted[..place].iter().any(|before| same(&before)) {
+            return Err(StartError::Listen(ListenError::SameAddress(listen.addr.clone())));
+        }
+    }
+    Ok(())
+}
+
+const fn is_chosen(addr: &Addr) -> bool {
+    matches!(addr, Addr::Tcp { port: 0, .. } | Addr::Udp { port: 0, .. })
 }
 
 fn open(addr: &Addr, inherited: &[(u32, OwnedFd)], blocking: bool) -> Result<Listener, ListenError> {

@@ -36,8 +36,11 @@ use crate::worker::{ChannelState, Worker};
 /// How many messages one worker brings in one turn, over each of its channels.
 const TURN_MESSAGES_MAX: usize = 64;
 
-/// The longest message that is shown to observers, in bytes.
-const SHOWN_BYTES_MAX: usize = 1024;
+/// The longest address that is shown to observers, in bytes.
+const ADDRESS_BYTES_MAX: usize = 1024;
+
+/// The longest message of a worker that observers get whole, in bytes. More than clustr's channel carries, less than node's.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What a worker's words come to.
 #[derive(Debug, Default)]
@@ -392,8 +395,8 @@ fn give(
 }
 
 /// As much of a worker's words as is shown.
-fn shortened(words: &str) -> String {
-    let mut end = words.len().min(SHOWN_BYTES_MAX);
+fn shortened(words: &str, bytes_max: usize) -> String {
+    let mut end = words.len().min(bytes_max);
     while !words.is_char_boundary(end) {
         end -= 1;
     }
@@ -401,5 +404,5 @@ fn shortened(words: &str) -> String {
 }
 
 fn message_fact(id: WorkerId, json: &str) -> Fact {
-    Fact::Message { slot: id.slot.0, incarnation: id.incarnation, json: shortened(json) }
+    Fact::Message { slot: id.slot.0, incarnation: id.incarnation, json: shortened(json, MESSAGE_BYTES_MAX) }
 }

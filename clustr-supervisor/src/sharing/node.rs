@@ -14,7 +14,7 @@ use clustr_net::queue::Queues;
 use rustix::io::Errno;
 
 use super::handoff::Via;
-use super::{Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
+use super::{ADDRESS_BYTES_MAX, Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
 use crate::config::ReadyWhen;
 use crate::news::Fact;
 use crate::process::Speaker;
@@ -126,7 +126,7 @@ impl Sharing {
             Said::Online { pid } => self.come_online(id, worker, pid),
             Said::Query(query) => self.answer(id, worker, &query, reactor, heard),
             Said::Listening { .. } => {
-                let address = shortened(&word.listening_at().unwrap_or_default());
+                let address = shortened(&word.listening_at().unwrap_or_default(), ADDRESS_BYTES_MAX);
                 if worker.node.is_news(&address) {
                     heard.facts.push(listening_fact(id, address));
                 }

@@ -176,6 +176,45 @@ fn a_flood_of_requests_is_refused_and_not_kept() {
     drop(cluster);
 }
 
+#[test]
+fn a_blocked_callback_and_abandoned_requests_cannot_keep_a_stop_out() {
+    let (blocked, is_blocked) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let cluster = sleepers(1).on(move |event| {
+        if let Event::Scaled { .. } = event {
+            blocked.send(()).unwrap();
+            let _ = released.recv();
+        }
+    });
+    let (handle, running) = start(cluster);
+    let _ = handle.scale_to(2);
+    is_blocked.recv_timeout(DEADLINE).unwrap();
+    while handle.status().wait_timeout(Duration::ZERO) == Err(HandleError::TimedOut) {}
+    assert_eq!(handle.status().wait_timeout(Duration::ZERO), Err(HandleError::Busy));
+    let stop = handle.stop_now();
+    drop(release);
+    assert_eq!(stop.wait_timeout(DEADLINE), Ok(()));
+    assert_eq!(running.join().unwrap().unwrap(), Verdict::Stopped);
+}
+
+#[test]
+fn receivers_come_and_go_on_a_cluster_where_nothing_happens() {
+    let (handle, running) = start(sleepers(1));
+    for _ in 0..4_000 {
+        let events = handle.events().or_else(|error| {
+            assert_eq!(error, HandleError::Busy);
+            // The loop is behind by a thousand; an answer means that it has looked.
+            handle.status().wait_timeout(DEADLINE).map(drop)?;
+            handle.events()
+        });
+        drop(events.unwrap());
+    }
+    let events = handle.events().unwrap();
+    handle.scale_to(2).wait_timeout(DEADLINE).unwrap();
+    assert!(matches!(events.recv_timeout(DEADLINE).unwrap(), Event::Scaled { from: 1, to: 2 }));
+    end(&handle, running);
+}
+
 /// A cluster that starts workers as fast as it can until it has had so many restarts.
 fn crashing(restarts: u32) -> Cluster {
     Cluster::new().command(["false"]).workers(1).policy(|policy| {
