@@ -4,6 +4,7 @@
 //! no sense does not leave this module (`values`); what this version does not have is known by name (`absent`).
 
 pub(crate) mod absent;
+mod asking;
 mod examples;
 mod faults;
 pub(crate) mod run;
@@ -17,8 +18,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
+pub(crate) use asking::{
+    ReloadArgs, RestartArgs, ScaleArgs, SendArgs, SignalArgs, StatusArgs, StopArgs, Waiting,
+};
 pub(crate) use run::RunOptions;
-use values::{ScaleTarget, Variable, Workers};
+use values::Workers;
 
 /// Run any network server as a cluster of worker processes that share its ports.
 #[derive(Debug, Parser)]
@@ -47,7 +51,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show the workers: state, pid, uptime, restarts, CPU, memory
     #[command(after_help = examples::STATUS)]
-    Status(ReadArgs),
+    Status(StatusArgs),
     /// Follow what happens: starts, exits, restarts
     #[command(after_help = examples::EVENTS)]
     Events(ReadArgs),
@@ -63,6 +67,12 @@ pub(crate) enum Command {
     /// Stop the app, and wait until nothing runs any more
     #[command(after_help = examples::STOP)]
     Stop(StopArgs),
+    /// Send a signal to the workers, each to the process that listens
+    #[command(after_help = examples::SIGNAL)]
+    Signal(SignalArgs),
+    /// Send a message to the workers: process.on('message') in node, Heard::Message in Rust
+    #[command(after_help = examples::SEND)]
+    Send(SendArgs),
     /// List every primary of this user
     List(ListArgs),
     /// Say what `run` would do, without doing it
@@ -105,6 +115,15 @@ pub(crate) struct Place {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) options: RunOptions,
+    /// In the background: returns when every worker is ready, or fails with its last output
+    #[arg(short = 'd', long, help_heading = "Output")]
+    pub(crate) detach: bool,
+    /// With --detach, the outcome as JSON, for scripts
+    #[arg(long, requires = "detach", help_heading = "Output")]
+    pub(crate) json: bool,
+    /// This is what runs in the background; its output is in this file.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) detached: Option<PathBuf>,
     /// The program and its arguments
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub(crate) command: Vec<OsString>,
@@ -139,75 +158,6 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct ScaleArgs {
-    /// So many workers, or so many more or fewer
-    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, value_parser = values::scale_target)]
-    pub(crate) target: ScaleTarget,
-    /// Wait at most so long (exit code 124)
-    #[arg(long, value_name = "TIME", value_parser = values::span)]
-    pub(crate) timeout: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ReloadArgs {
-    /// Replace so many workers at a time, stopping the old ones as it goes [default: 1]
-    #[arg(long, value_name = "BATCH", num_args = 0..=1, default_missing_value = "1",
-        value_parser = values::slots, conflicts_with = "canary")]
-    pub(crate) rolling: Option<u32>,
-    /// Try so many workers first, then the rest
-    #[arg(long, value_name = "K", value_parser = values::slots)]
-    pub(crate) canary: Option<u32>,
-    /// Watch each batch for so long once it is ready [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = values::span)]
-    pub(crate) settle: Option<Duration>,
-    /// A variable to add or to change; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable)]
-    pub(crate) env: Vec<Variable>,
-    /// Return when the reload was accepted
-    #[arg(long, conflicts_with = "timeout")]
-    pub(crate) no_wait: bool,
-    /// Wait for the outcome: so it is anyway
-    #[arg(long, hide = true, conflicts_with = "no_wait")]
-    pub(crate) wait: bool,
-    /// Wait at most so long (exit code 124); the reload goes on
-    #[arg(long, value_name = "TIME", value_parser = values::span)]
-    pub(crate) timeout: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// Another program, and its arguments
-    #[arg(last = true, value_name = "COMMAND", hide = true)]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RestartArgs {
-    /// The worker of this slot only
-    pub(crate) slot: Option<u32>,
-    /// Return when the restart was accepted
-    #[arg(long, conflicts_with = "timeout")]
-    pub(crate) no_wait: bool,
-    /// Wait at most so long (exit code 124); the restart goes on
-    #[arg(long, value_name = "TIME", value_parser = values::span)]
-    pub(crate) timeout: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct StopArgs {
-    /// Kill the workers instead of letting them finish
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// Wait at most so long (exit code 124)
-    #[arg(long, value_name = "TIME", value_parser = values::span)]
-    pub(crate) timeout: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// How many workers
     #[arg(short = 'n', long, value_name = "N|auto", default_value = "4", value_parser = values::workers)]
@@ -230,6 +180,30 @@ pub(crate) struct DemoArgs {
 pub(crate) fn parse() -> Result<Cli, Failure> {
     let words: Vec<OsString> = std::env::args_os().collect();
     Cli::try_parse_from(&words).map_err(|error| faults::explain(error, &words))
+}
+
+impl Cli {
+    /// Whether a failure, too, is to be told as JSON.
+    pub(crate) const fn wants_json(&self) -> bool {
+        match &self.command {
+            Command::Status(args) => args.read.json,
+            Command::Events(args) => args.json,
+            Command::List(args) => args.json,
+            Command::Scale(args) => args.waiting.json,
+            Command::Reload(args) => args.waiting.json,
+            Command::Restart(args) => args.waiting.json,
+            Command::Stop(args) => args.waiting.json,
+            Command::Signal(args) => args.read.json,
+            Command::Send(args) => args.read.json,
+            Command::Run(args) => args.json,
+            Command::Version { json } => *json,
+            Command::Check(_)
+            | Command::Demo(_)
+            | Command::Completions { .. }
+            | Command::DemoWorker { .. }
+            | Command::Absent(_) => false,
+        }
+    }
 }
 
 /// The whole definition, for completions.

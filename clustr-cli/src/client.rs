@@ -3,12 +3,16 @@
 //! Owns one blocking connection: requests out, replies in, one JSON value a line, and how long to wait for them.
 //! Never interprets an answer beyond "granted" and "refused". Called by every command that speaks to a primary.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clustr_supervisor::control::protocol::{Ask, LINE_BYTES_MAX, Progress, Reply, Request, Status};
+use clustr_supervisor::control::protocol::{
+    Ask, Delivery, Difference, LINE_BYTES_MAX, Progress, Reply, Request, Status,
+};
+use clustr_supervisor::news::News;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -46,11 +50,23 @@ pub(crate) enum ClientError {
 }
 
 /// One connection to a primary.
-#[derive(Debug)]
 pub(crate) struct Client {
     stream: UnixStream,
     buffer: Vec<u8>,
     last_id: u64,
+    /// Hears what happens while an answer is waited for.
+    witness: Option<Witness>,
+    /// News may come between replies.
+    subscribed: bool,
+}
+
+/// Who hears news.
+pub(crate) type Witness = Box<dyn FnMut(&News)>;
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -67,7 +83,7 @@ impl Client {
             }
         })?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(ClientError::Io)?;
-        Ok(Self { stream, buffer: Vec::new(), last_id: 0 })
+        Ok(Self { stream, buffer: Vec::new(), last_id: 0, witness: None, subscribed: false })
     }
 
     /// A picture of the primary.
@@ -75,47 +91,70 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub(crate) fn status(&mut self) -> Result<Status, ClientError> {
-        parse(&self.status_json()?)
+        parse(&self.status_json(Ask::Status { slot: None, connections: false })?)
     }
 
-    /// The same as the primary wrote it: a newer one may say more than this clustr knows.
+    /// The same as the primary wrote it, for a wish of more or less: a newer one may say more than this clustr knows.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) fn status_json(&mut self) -> Result<String, ClientError> {
+    pub(crate) fn status_json(&mut self, ask: Ask) -> Result<String, ClientError> {
         #[derive(Deserialize)]
         struct Answer<'a> {
             #[serde(borrow)]
             status: &'a RawValue,
         }
-        let deadline = self.ask(Ask::Status)?;
-        let line = self.reply_line(deadline)?;
+        let line = self.set_off(ask)?;
         Ok(parse::<Answer<'_>>(&line)?.status.to_string())
     }
 
-    /// Asks, and waits until it is done; `None`: as long as it takes.
+    /// Asks, and waits until it is done; `None`: as long as it takes. The last reply, as the primary wrote it.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) fn carry_out(&mut self, ask: Ask, timeout: Option<Duration>) -> Result<(), ClientError> {
+    pub(crate) fn carry_out(&mut self, ask: Ask, timeout: Option<Duration>) -> Result<String, ClientError> {
         let deadline = Deadline::after(timeout);
         let late = |error| match (error, timeout) {
             (ClientError::TimedOut(_), Some(timeout)) => ClientError::TimedOut(timeout),
             (error, _) => error,
         };
-        let mut reply = self.request(ask)?;
-        while reply.state == Some(Progress::Accepted) {
-            reply = self.reply(deadline).map_err(late)?;
+        let mut line = self.set_off(ask)?;
+        while parse::<Reply>(&line)?.state == Some(Progress::Accepted) {
+            line = self.reply_line(deadline).map_err(late)?;
         }
-        Ok(())
+        Ok(line)
     }
 
-    /// Asks, and waits no longer than until it is accepted.
+    /// Asks, and waits no longer than until it is accepted. The reply, as the primary wrote it.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) fn set_off(&mut self, ask: Ask) -> Result<(), ClientError> {
-        self.request(ask).map(drop)
+    pub(crate) fn set_off(&mut self, ask: Ask) -> Result<String, ClientError> {
+        let deadline = self.ask(ask)?;
+        self.reply_line(deadline)
+    }
+
+    /// What a reload would change; and the reply, as the primary wrote it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn difference(&mut self, ask: Ask) -> Result<(Difference, String), ClientError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            difference: Difference,
+        }
+        let line = self.set_off(ask)?;
+        Ok((parse::<Answer>(&line)?.difference, line))
+    }
+
+    /// From now on, `witness` hears what happens while an answer is waited for.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn attend(&mut self, witness: Witness) -> Result<(), ClientError> {
+        self.subscribe()?;
+        self.witness = Some(witness);
+        Ok(())
     }
 
     /// Asks for every piece of news from now on; they come out of [`Client::line`].
@@ -123,19 +162,29 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub(crate) fn subscribe(&mut self) -> Result<(), ClientError> {
-        self.request(Ask::Subscribe).map(drop)
+        self.set_off(Ask::Subscribe)?;
+        self.subscribed = true;
+        Ok(())
+    }
+
+    /// The next piece of news that this clustr has words for.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub(crate) fn news(&mut self, deadline: Deadline) -> Result<News, ClientError> {
+        while let Some(line) = self.line(deadline)? {
+            if let Ok(Delivery { news, .. }) = serde_json::from_str(&line) {
+                self.witness.iter_mut().for_each(|witness| witness(&news));
+                return Ok(news);
+            }
+        }
+        Err(ClientError::HungUp)
     }
 
     /// Waits until the primary has closed the connection, which is the last thing that it does; not for ever.
     pub(crate) fn await_farewell(&mut self) {
         let deadline = Deadline::after(Some(FAREWELL_TIMEOUT));
         while let Ok(Some(_)) = self.line(deadline) {}
-    }
-
-    /// Sends a request, and reads the first reply to it.
-    fn request(&mut self, ask: Ask) -> Result<Reply, ClientError> {
-        let deadline = self.ask(ask)?;
-        self.reply(deadline)
     }
 
     /// Sends a request; until when it has to be answered.
@@ -151,10 +200,6 @@ impl Client {
         }
     }
 
-    fn reply(&mut self, deadline: Deadline) -> Result<Reply, ClientError> {
-        parse(&self.reply_line(deadline)?)
-    }
-
     /// The line of a reply that grants.
     fn reply_line(&mut self, deadline: Deadline) -> Result<String, ClientError> {
         #[derive(Deserialize)]
@@ -164,12 +209,28 @@ impl Client {
             detail: Option<String>,
             hint: Option<String>,
         }
-        let line = self.line(deadline)?.ok_or(ClientError::HungUp)?;
+        let line = self.told_line(deadline)?;
         let Answer { ok, refusal, detail, hint } = parse(&line)?;
         if ok {
             return Ok(line);
         }
         Err(ClientError::Refused { refusal: refusal.unwrap_or_else(|| "refused".to_owned()), detail, hint })
+    }
+
+    /// The next line that is no news; news goes to the witness.
+    fn told_line(&mut self, deadline: Deadline) -> Result<String, ClientError> {
+        loop {
+            let line = self.line(deadline)?.ok_or(ClientError::HungUp)?;
+            // What is no reply (news, also of a kind that this clustr does not know) has no `ok`.
+            if !self.subscribed || is_reply(&line) {
+                return Ok(line);
+            }
+            if let (Some(witness), Ok(Delivery { news, .. })) =
+                (&mut self.witness, serde_json::from_str(&line))
+            {
+                witness(&news);
+            }
+        }
     }
 
     /// The next line; `None` when the primary has closed the connection.
@@ -221,7 +282,16 @@ impl Client {
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ClientError> {
+fn is_reply(line: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(rename = "ok")]
+        _ok: bool,
+    }
+    serde_json::from_str::<Answer>(line).is_ok()
+}
+
+pub(crate) fn parse<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, ClientError> {
     serde_json::from_str(line).map_err(|error| ClientError::Garbled(error.to_string()))
 }
 
@@ -231,7 +301,7 @@ mod tests {
 
     fn pair() -> (Client, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Client { stream: ours, buffer: Vec::new(), last_id: 0 }, theirs)
+        (Client { stream: ours, buffer: Vec::new(), last_id: 0, witness: None, subscribed: false }, theirs)
     }
 
     #[test]
@@ -244,6 +314,24 @@ mod tests {
         let mut asked = [0; 256];
         let count = primary.read(&mut asked).unwrap();
         assert_eq!(&asked[..count], b"{\"id\":1,\"cmd\":\"stop\",\"now\":false}\n");
+    }
+
+    #[test]
+    fn what_happens_meanwhile_is_told_and_is_no_answer() {
+        let (mut client, mut primary) = pair();
+        let lines = [
+            r#"{"id":1,"ok":true,"state":"done"}"#,
+            r#"{"id":1,"news":{"at_unix_ms":0,"app":"app","news":"scaled","from":1,"to":2}}"#,
+            r#"{"id":2,"ok":true,"state":"accepted"}"#,
+            r#"{"id":1,"news":{"at_unix_ms":0,"app":"app","news":"of-a-later-version"}}"#,
+            r#"{"id":2,"ok":true,"state":"done","more":1}"#,
+        ];
+        primary.write_all(lines.map(|line| format!("{line}\n")).concat().as_bytes()).unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        client.attend(Box::new(move |news| told.send(news.to_string()).unwrap())).unwrap();
+        let last = client.carry_out(Ask::Scale { to: Some(2), by: None }, None).unwrap();
+        assert_eq!(last, lines[4]);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["scaled from=1 to=2"]);
     }
 
     #[test]

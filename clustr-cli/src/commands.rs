@@ -2,8 +2,10 @@
 //!
 //! Owns the way from a word to its command. Never holds policy: that is clustr-core's.
 
+mod asking;
 mod check;
 mod completions;
+mod detach;
 mod events;
 mod list;
 mod plan;
@@ -11,6 +13,8 @@ mod reload;
 mod restart;
 mod run;
 mod scale;
+mod send;
+mod signal;
 mod status;
 mod stop;
 mod version;
@@ -30,6 +34,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Scale(args) => scale::run(&args),
+        Command::Signal(args) => signal::run(args),
+        Command::Send(args) => send::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Restart(args) => restart::run(&args),
         Command::Stop(args) => stop::run(&args),

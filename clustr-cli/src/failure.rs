@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Cwd(PathBuf),
     /// The folder of control sockets cannot be used.
     RuntimeFolder(io::Error),
+    /// What is to run in the background does not.
+    Background(Background),
     /// The descriptors that the process was started with cannot be seen.
     Inherited(io::Error),
     /// The process that this one was to live with cannot be watched, or is gone.
@@ -43,12 +45,27 @@ pub(crate) enum Failure {
     Start(StartError),
     /// A primary did not do it.
     Client(ClientError),
+    /// A reload was not tried, and could not succeed: why, and something to type.
+    WouldFail(String, Option<String>),
     /// The demo failed: what, and why.
     Demo(String, Option<String>),
     /// Whoever read the output has gone.
     OutputClosed,
     /// The output cannot be written.
     Output(io::Error),
+}
+
+/// Why nothing runs in the background as it was asked for.
+#[derive(Debug)]
+pub(crate) enum Background {
+    /// The folder of its output cannot be used.
+    Folder(io::Error),
+    /// The file of its output cannot be opened.
+    File(PathBuf, io::Error),
+    /// It cannot be started.
+    Start(io::Error),
+    /// It has ended, or is not ready: what, its last output, and something to type.
+    NotReady(String, Option<String>, String),
 }
 
 /// A command line that makes no sense.
@@ -108,6 +125,7 @@ impl Failure {
                 format!("--cwd '{}' is not a folder", dir.display()),
             )),
             Self::RuntimeFolder(error) => Saying::Error(runtime_folder(error)),
+            Self::Background(error) => Saying::Error(background(error)),
             Self::Parent(error) => {
                 let report =
                     Report::new(exit_code::FAILED, "could not watch the process that started this one");
@@ -122,12 +140,30 @@ impl Failure {
             }
             Self::Start(error) => Saying::Error(start(error)),
             Self::Client(error) => Saying::Error(client(error)),
+            Self::WouldFail(error, hint) => {
+                let report = Report::new(exit_code::FAILED, "this version could not be started");
+                Saying::Error(report.detail(Some(error)).hint(hint.as_deref()))
+            }
             Self::Demo(what, detail) => {
                 Saying::Error(Report::new(exit_code::FAILED, what).detail(detail.as_deref()))
             }
             Self::Output(error) => Saying::Error(
                 Report::new(exit_code::FAILED, "could not write the output").detail(Some(&error.to_string())),
             ),
+        }
+    }
+}
+
+impl Failure {
+    /// Its stable name, for scripts: a refusal's own, else one for each exit code.
+    pub(crate) fn name(&self, code: u8) -> &str {
+        match (self, code) {
+            (Self::Client(ClientError::Refused { refusal, .. }), _) => refusal,
+            (_, exit_code::NO_PRIMARY) => "no-primary",
+            (_, exit_code::USAGE) => "usage",
+            (_, exit_code::TIMED_OUT) => "timed-out",
+            (_, exit_code::CONFIG) => "configuration",
+            _ => "failed",
         }
     }
 }
@@ -172,6 +208,24 @@ fn env_file(error: &EnvFileError) -> Report {
         EnvFileError::Syntax(path, line, fault) => {
             let report = Report::new(exit_code::CONFIG, format!("{}:{line}: not a variable", path.display()));
             report.detail(Some(fault.text())).hint(Some("NAME=value, NAME=\"two words\", # comment"))
+        }
+    }
+}
+
+fn background(error: &Background) -> Report {
+    let elsewhere = "CLUSTR_STATE_DIR=/a/folder/of/yours clustr run -d …";
+    let failed =
+        |what: &str, error: &io::Error| Report::new(exit_code::FAILED, what).detail(Some(&error.to_string()));
+    match error {
+        Background::Folder(error) => {
+            failed("the folder of output cannot be used", error).hint(Some(elsewhere))
+        }
+        Background::File(path, error) => {
+            failed(&format!("could not open '{}'", path.display()), error).hint(Some(elsewhere))
+        }
+        Background::Start(error) => failed("could not start what is to run in the background", error),
+        Background::NotReady(what, output, hint) => {
+            Report::new(exit_code::FAILED, what).detail(output.as_deref()).hint(Some(hint))
         }
     }
 }
@@ -241,6 +295,12 @@ fn connect(path: &Path, error: &io::Error) -> Report {
     let report = Report::new(exit_code::FAILED, format!("could not connect to {}", path.display()));
     let hint = format!("ls -l {}", shell_line([path]));
     report.detail(Some(&error.to_string())).hint(Some(&hint))
+}
+
+impl From<Background> for Failure {
+    fn from(error: Background) -> Self {
+        Self::Background(error)
+    }
 }
 
 impl From<LaunchError> for Failure {

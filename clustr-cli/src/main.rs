@@ -20,8 +20,18 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(leave_with_bug));
-    let outcome = args::parse().and_then(commands::dispatch);
-    ExitCode::from(outcome.unwrap_or_else(|failure| render::failure(&failure)))
+    ExitCode::from(args::parse().and_then(carry_out).unwrap_or_else(|failure| render::failure(&failure)))
+}
+
+/// Whoever wants JSON gets a failure as JSON too, beside the words for people.
+fn carry_out(cli: args::Cli) -> Result<u8, failure::Failure> {
+    let wants_json = cli.wants_json();
+    commands::dispatch(cli).inspect_err(|failure| {
+        if wants_json {
+            // Where it cannot be written, the exit code says it.
+            let _ = render::failure_json(failure);
+        }
+    })
 }
 
 /// A panic is a bug: it is said in the one shape that errors have, and has an exit code of its own.

@@ -3,6 +3,7 @@
 //! Owns both streams, colours (only on a terminal, never with NO_COLOR) and the shape of errors. Never decides what
 //! is said. The primary's own news is written by clustr-supervisor.
 
+pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod units;
@@ -35,11 +36,12 @@ pub(crate) fn is_coloured(stream: Stream) -> bool {
     terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// How many columns standard output has; `None` where it is no terminal.
+/// How many columns there are: those of the terminal, else `$COLUMNS`, which watch(1) sets; `None`: as many as it takes.
 pub(crate) fn output_width() -> Option<usize> {
     let stdout = io::stdout();
-    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal());
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    size.map(|size| usize::from(size.ws_col)).or_else(told).filter(|columns| *columns > 0)
 }
 
 /// Writes text to standard output, with a line's end.
@@ -84,6 +86,26 @@ pub(crate) fn failure(failure: &Failure) -> u8 {
         }
         Saying::Silence(code) => code,
     }
+}
+
+/// Says a failure to a script, on standard output, in the shape of the control protocol's refusals.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn failure_json(failure: &Failure) -> Result<(), Failure> {
+    #[derive(serde::Serialize)]
+    struct Refused<'a> {
+        ok: bool,
+        refusal: &'a str,
+        detail: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+        exit_code: u8,
+    }
+    let Saying::Error(Report { what, detail, hint, code }) = failure.saying() else { return Ok(()) };
+    let detail = detail.map_or(what.clone(), |detail| format!("{what}: {detail}"));
+    let refused = Refused { ok: false, refusal: failure.name(code), detail, hint, exit_code: code };
+    output(&serde_json::to_string(&refused).map_err(|error| Failure::Output(error.into()))?)
 }
 
 /// Says something odd that does not end the command.

@@ -36,6 +36,7 @@ impl Place {
     fn clustr(&self, words: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clustr"));
         command.args(words).current_dir(self.path()).env("CLUSTR_RUNTIME_DIR", self.path());
+        command.env("CLUSTR_STATE_DIR", self.path());
         command.env_remove("WEB_CONCURRENCY").env_remove("COLUMNS").envs(env.iter().copied());
         command.output().unwrap()
     }
@@ -115,6 +116,10 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run -l fd:x -- node app.js",
         "run --delivery fds -- node app.js",
         "run --delivery channel -- node app.js",
+        "run --stop-exit-codes 0,999 -- node app.js",
+        "run -d --log inherit -- node app.js",
+        "run --json -- node app.js",
+        "signal FOO",
         "demo --port 0",
         "demo --duration 0s",
     ]));
@@ -149,13 +154,9 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "run --no-intercept -- node app.js",
         "run --log journal -- node app.js",
         "run --log file:app.log -- node app.js",
-        "run -d -- node app.js",
-        "run --detach -- node app.js",
         "check clustr.toml",
         "check",
         "logs -f",
-        "signal USR1",
-        "send hello",
         "doctor",
     ]));
 }
@@ -226,6 +227,11 @@ fn a_primary_that_is_not_there_is_exit_code_3() {
         "scale +2 --name stale",
         "stop",
         "stop --now --timeout 1s --name shop",
+        "status --json",
+        "reload --json --name shop",
+        "reload --dry-run",
+        "signal USR2",
+        "send hello --json",
         "list",
         "list --json",
     ]));

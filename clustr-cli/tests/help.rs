@@ -42,6 +42,8 @@ fn each_commands_help_is_golden() {
         "reload",
         "restart",
         "stop",
+        "signal",
+        "send",
         "list",
         "check",
         "demo",

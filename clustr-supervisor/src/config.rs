@@ -40,6 +40,9 @@ pub struct Config {
     pub stop_signal: Signal,
     /// What becomes of the workers' output.
     pub output: Output,
+    /// The file that this process's standard output and error already are, where nobody else reads them: kept short, by the
+    /// thread that writes.
+    pub log_file: Option<LogFile>,
     /// How news is written to standard error.
     pub news: NewsFormat,
     /// Whether prefixes are coloured.
@@ -77,6 +80,7 @@ impl Config {
             ready: ReadyWhen::Auto,
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,
+            log_file: None,
             news: NewsFormat::Text,
             colour: false,
             control: None,
@@ -102,18 +106,32 @@ pub struct Program {
 }
 
 /// Reads a program's variables anew, where they come from files: at each reload. Called in the loop: to be quick.
-pub struct FreshEnv(ReadEnv);
+pub struct FreshEnv {
+    files: Vec<PathBuf>,
+    read: ReadEnv,
+}
 
 type ReadEnv = Box<dyn Fn() -> Result<Vec<(OsString, OsString)>, String> + Send>;
 
 impl FreshEnv {
     /// What reads them, in the place of [`Program::env`]; or says in words why it cannot.
     pub fn new(read: impl Fn() -> Result<Vec<(OsString, OsString)>, String> + Send + 'static) -> Self {
-        Self(Box::new(read))
+        Self { files: Vec::new(), read: Box::new(read) }
+    }
+
+    /// Which files they come from, for whoever wants to know what a reload would change.
+    #[must_use]
+    pub fn of_files(mut self, files: Vec<PathBuf>) -> Self {
+        self.files = files;
+        self
+    }
+
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     pub(crate) fn read(&self) -> Result<Vec<(OsString, OsString)>, String> {
-        (self.0)()
+        (self.read)()
     }
 }
 
@@ -272,6 +290,15 @@ pub enum Output {
     Inherit,
     /// Thrown away.
     None,
+}
+
+/// A file of output that is not to grow for ever.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogFile {
+    /// Where. Once it is full it is renamed, with `.1` behind its name, in the place of the one before.
+    pub path: PathBuf,
+    /// When it is full. Two such files at most are there.
+    pub bytes_max: u64,
 }
 
 /// How news is written.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clustr_core::{Generation, Ticket};
 
 use crate::config::{FreshEnv, Program};
+use crate::control::protocol::Difference;
 use crate::error::StartError;
 use crate::process::{Launcher, SpawnError};
 
@@ -52,6 +53,8 @@ struct Version {
     changes: Variables,
     launcher: Result<Launcher, Broken>,
     marks: Vec<Mark>,
+    /// Those of the files of variables: another one is no reason why this generation could not be started again.
+    env_marks: Vec<Mark>,
 }
 
 /// A generation that cannot be started at all, because of this.
@@ -78,7 +81,8 @@ impl Generations {
         let launcher = launcher(&pinned(program.clone(), None), nofile)?;
         let marks = marks(&launcher, &program);
         let env = program.env.clone();
-        let first = Version { program, changes: Vec::new(), launcher: Ok(launcher), marks };
+        let env_marks = env_marks(fresh_env.as_ref());
+        let first = Version { program, changes: Vec::new(), launcher: Ok(launcher), marks, env_marks };
         let known = BTreeMap::from([(Generation(1), first)]);
         Ok(Self { known, wishes: BTreeMap::new(), env, fresh_env, folder: own_folder(), nofile })
     }
@@ -101,6 +105,13 @@ impl Generations {
         self.known.insert(to, version);
         let marks = self.known.get(&from).map_or(&[] as &[Mark], |version| &version.marks);
         marks.iter().find(|mark| Mark::of(&mark.path).as_ref() != Some(mark)).map(|mark| mark.path.clone())
+    }
+
+    /// What a reload that carries this would change, beside the generation `from`, which serves.
+    pub(crate) fn difference(&self, wish: Wish, from: Generation) -> Difference {
+        let to = self.make(wish, from);
+        let since = self.known.get(&from).map(|version| version.difference(&to)).unwrap_or_default();
+        Difference { generation: from.0, ..since }
     }
 
     /// Nobody will be started from it any more.
@@ -132,6 +143,7 @@ impl Generations {
         if !wish.command.is_empty() {
             program.command = wish.command;
         }
+        let env_marks = env_marks(self.fresh_env.as_ref());
         let fresh = self.fresh_env.as_ref().map_or_else(|| Ok(self.env.clone()), FreshEnv::read);
         let launcher = fresh.map_err(|error| Broken { error, hint: None }).and_then(|env| {
             program.env = env.into_iter().chain(changes.iter().cloned()).collect();
@@ -139,7 +151,7 @@ impl Generations {
             launcher(&pinned, self.nofile).map_err(|error| Broken::of(&error))
         });
         let marks = launcher.as_ref().map(|launcher| marks(launcher, &program)).unwrap_or_default();
-        Version { program, changes, launcher, marks }
+        Version { program, changes, launcher, marks, env_marks }
     }
 }
 
@@ -163,6 +175,10 @@ fn marks(launcher: &Launcher, program: &Program) -> Vec<Mark> {
     let from = |word: &OsString| launcher.cwd().map_or_else(|| PathBuf::from(word), |cwd| cwd.join(word));
     let named = program.command.iter().skip(1).map(from);
     launcher.program_path().ok().into_iter().chain(named).filter_map(|path| Mark::of(&path)).collect()
+}
+
+fn env_marks(fresh_env: Option<&FreshEnv>) -> Vec<Mark> {
+    fresh_env.map(FreshEnv::files).unwrap_or_default().iter().filter_map(|path| Mark::of(path)).collect()
 }
 
 /// The same program in the folder to which links lead now. A folder that is not there is told of when it is started.
@@ -207,5 +223,6 @@ fn launcher(program: &Program, nofile: (u64, u64)) -> Result<Launcher, StartErro
     Ok(Launcher::new(program, std::env::vars_os(), nofile)?)
 }
 
+mod difference;
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,15 @@ impl Supervisor {
         if let Some(lines) = self.logs.resume(&mut self.reactor) {
             self.tell(Fact::OutputLost { lines });
         }
+        if self.logs.take_record_failed() {
+            let detail = "who the workers are could not be written down beside the control socket: if this primary is \
+                          killed, the next one of its name will not end them"
+                .into();
+            self.tell(Fact::Warning {
+                detail,
+                hint: Some("df, and clustr restart once there is room".into()),
+            });
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! What control clients and handles ask, answered.
 //!
-//! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket.
+//! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket, and
+//! [`words`] to workers.
 
+mod words;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket, WorkerId};
-use clustr_net::handoff::SendError;
+use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket};
 
-use crate::clock::millis;
-use crate::control::protocol::{Ask, Batches, Progress, Reply, Request, Status};
+use crate::control::protocol::{Ask, Batches, Progress, Reply, Request};
 use crate::generations::Wish;
-use crate::sharing::Sharing;
-use crate::status::{AppFacts, app_status};
 use crate::supervisor::Supervisor;
 
 /// For how long a batch of a reload is watched where nobody says it.
@@ -43,9 +43,15 @@ impl Supervisor {
     pub(crate) fn answer(&mut self, asker: Asker, request: Request) {
         let id = request.id;
         match request.ask {
-            Ask::Status => {
-                let status = Some(self.status());
-                self.reply(asker, Reply { status, ..Reply::granted(id, Progress::Done) });
+            Ask::Status { slot, connections } => {
+                let reply = match slot.filter(|slot| !self.has_slot(*slot)) {
+                    Some(_) => Reply::refused(id, "no-such-slot", "there is no such slot".into(), None),
+                    None => {
+                        let status = Some(self.status(slot, connections));
+                        Reply { status, ..Reply::granted(id, Progress::Done) }
+                    }
+                };
+                self.reply(asker, reply);
             }
             Ask::Subscribe => {
                 self.reply(asker, Reply::granted(id, Progress::Done));
@@ -58,18 +64,22 @@ impl Supervisor {
                 let detail = "scale takes exactly one of \"to\" and \"by\"".into();
                 self.reply(asker, Reply::refused(id, "bad-request", detail, hint));
             }
+            Ask::Signal { signal, slot } => {
+                let reply = self.signal(id, &signal, slot);
+                self.reply(asker, reply);
+            }
             Ask::Send { message, slot } => {
-                let reply = match self.send(&message, slot) {
-                    Ok(()) => Reply::granted(id, Progress::Done),
-                    Err((refusal, detail)) => Reply::refused(id, refusal, detail, None),
-                };
+                let reply = self.send(id, &message, slot);
                 self.reply(asker, reply);
             }
             Ask::Reload { plan, slots, settle_ms, env, command } => {
                 let plan = batches(plan, slots, settle_ms);
-                let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-                let command = command.into_iter().map(Into::into).collect();
-                self.ask_with(asker, id, Command::Reload(plan), Some(Wish { env, command }));
+                self.ask_with(asker, id, Command::Reload(plan), Some(wish(env, command)));
+            }
+            Ask::Difference { env, command } => {
+                let serves = self.app.view().generation;
+                let difference = Some(self.generations.difference(wish(env, command), serves));
+                self.reply(asker, Reply { difference, ..Reply::granted(id, Progress::Done) });
             }
             Ask::Restart { slot } => {
                 self.ask(asker, id, Command::Restart(slot.map(SlotId), Plan::all(SETTLE)));
@@ -103,21 +113,6 @@ impl Supervisor {
         }
     }
 
-    /// Sends a message to one worker or to all; or says by which name that is refused, and why.
-    fn send(&mut self, message: &str, slot: Option<u32>) -> Result<(), (&'static str, String)> {
-        let meant = |id: &WorkerId| slot.is_none_or(|slot| id.slot.0 == slot);
-        let workers = self.workers.iter_mut().filter(|(id, _)| meant(id));
-        let sent: Vec<Result<(), SendError>> =
-            workers.map(|(_, worker)| Sharing::send(worker, message)).collect();
-        if let Some(error) = sent.iter().find_map(|sent| sent.as_ref().err().filter(|error| blames(error))) {
-            return Err((refusal(error), error.to_string()));
-        }
-        if sent.iter().any(Result::is_ok) {
-            return Ok(());
-        }
-        Err(("no-channel", "no such worker is there that has clustr's channel".into()))
-    }
-
     fn reply(&mut self, asker: Asker, reply: Reply) {
         match (asker, &mut self.control, &mut self.desk) {
             (Asker::Client(client), Some(control), _) => control.reply(client, &reply),
@@ -132,26 +127,13 @@ impl Supervisor {
             control.subscribe(client, request);
         }
     }
+}
 
-    fn status(&self) -> Status {
-        let facts = AppFacts {
-            name: &self.name,
-            command: self.generations.command(self.app.view().generation),
-            addresses: self.sharing.addresses(),
-            share: self.sharing.name(),
-            delivery: self.sharing.deliveries(),
-            rolled_back: self.rolled_back.clone(),
-        };
-        let pid = |worker| Some(self.workers.get(&worker)?.process.id());
-        Status {
-            version: 1,
-            name: self.name.clone(),
-            pid: std::process::id(),
-            state: self.app.view().state.name().into(),
-            uptime_ms: millis(self.now.since(self.started_at)),
-            clustr: env!("CARGO_PKG_VERSION").into(),
-            apps: vec![app_status(&self.app, facts, self.now, pid)],
-        }
+/// What a reload carries.
+fn wish(env: BTreeMap<String, String>, command: Vec<String>) -> Wish {
+    Wish {
+        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        command: command.into_iter().map(Into::into).collect(),
     }
 }
 
@@ -163,19 +145,5 @@ fn batches(plan: Batches, slots: Option<u32>, settle_ms: Option<u64>) -> Plan {
         Batches::All => Plan::all(settle),
         Batches::Canary => Plan::canary(slots, settle),
         Batches::Rolling => Plan::rolling(slots, settle),
-    }
-}
-
-/// Whether a message that was not sent is somebody's fault; a worker without a channel is not there to be told.
-const fn blames(error: &SendError) -> bool {
-    !matches!(error, SendError::Closed)
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "what may come to it is a channel that does not work")]
-const fn refusal(error: &SendError) -> &'static str {
-    match error {
-        SendError::Full => "busy",
-        SendError::TooLong => "message-too-long",
-        _ => "no-channel",
     }
 }

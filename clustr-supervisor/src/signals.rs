@@ -147,3 +147,11 @@ fn has_terminal() -> bool {
 pub(crate) fn name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| format!("SIG{number}"), |signal| signal.as_str().to_owned())
 }
+
+/// The signal of this name, with or without its `SIG`, in any case; or of this number.
+pub(crate) fn named(text: &str) -> Option<Signal> {
+    let name = text.to_ascii_uppercase();
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    let numbered = || text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
+    name.parse().ok().or_else(numbered)
+}

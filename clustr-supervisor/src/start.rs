@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::config::{Output, ReadyWhen};
 use crate::logs::{Origin, Stream};
 use crate::notify::Notices;
-use crate::process::{Outfit, Process, SpawnError};
+use crate::process::{Outfit, Process, Record, SpawnError};
 use crate::reactor::{Registration, Wake};
 use crate::supervisor::Supervisor;
 use crate::worker::{Channel, NodeChannel, Worker};
@@ -44,6 +44,7 @@ impl Supervisor {
         match self.try_spawn(id, generation) {
             Ok(worker) => {
                 self.workers.insert(id, worker);
+                self.record.iter_mut().for_each(Record::touch);
                 if self.is_maybe_silent() {
                     self.readiness.started(id, self.now);
                 }

@@ -1,91 +1,150 @@
 //! The picture that `clustr status` shows.
 //!
-//! Owns the translation of the core's views into the control protocol's. Never changes anything.
+//! Owns the translation of the core's views into the control protocol's, and what is looked up only where it is asked for.
+//! Never changes anything.
 
-use clustr_core::{App, SlotView, Time, WorkerId, WorkerView};
+use std::collections::{BTreeMap, HashSet};
+
+use clustr_core::{SlotView, WorkerId, WorkerView};
+use clustr_net::{Addr, sock_diag};
 
 use crate::clock::millis;
-use crate::control::protocol::{AppStatus, ListenerStatus, RolledBack, WorkerStatus};
-use crate::process::usage;
+use crate::control::protocol::{AppStatus, ListenerStatus, RolledBack, Status, WorkerStatus};
+use crate::process::{sockets, usage};
+use crate::supervisor::Supervisor;
 use crate::tell::exit_words;
 
-/// What the core does not know of an app.
-#[derive(Debug)]
-pub(crate) struct AppFacts<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) command: Vec<String>,
-    pub(crate) addresses: Vec<String>,
-    pub(crate) share: &'static str,
-    pub(crate) delivery: Vec<String>,
-    /// The last reload that failed, and when.
-    pub(crate) rolled_back: Option<(RolledBack, Time)>,
-}
+/// Bound: descriptors of workers that are looked at for one picture, some ten milliseconds of work. Whose turn comes after
+/// that has no number.
+const DESCRIPTORS_MAX: usize = 8 << 10;
 
-/// An app as it is now. `pid` tells a worker's process.
-pub(crate) fn app_status(
-    app: &App,
-    facts: AppFacts<'_>,
-    now: Time,
-    pid: impl Fn(WorkerId) -> Option<u32>,
-) -> AppStatus {
-    let view = app.view();
-    let listeners = facts.addresses.into_iter().map(|address| ListenerStatus { address });
-    AppStatus {
-        name: facts.name.to_owned(),
-        generation: view.generation.0,
-        wanted: view.wanted,
-        ready: view.ready,
-        share: facts.share.into(),
-        delivery: facts.delivery,
-        listeners: listeners.collect(),
-        workers: app.slots().flat_map(|slot| slot_status(app, &slot, now, &pid)).collect(),
-        command: facts.command,
-        rolled_back: facts
-            .rolled_back
-            .map(|(failed, at)| RolledBack { ago_ms: millis(now.since(at)), ..failed }),
+/// How many connections each worker has open, as far as it is known.
+type Connections = BTreeMap<WorkerId, u64>;
+
+impl Supervisor {
+    /// The primary as it is now; of one slot alone, with the last output of those who are in it.
+    pub(crate) fn status(&self, slot: Option<u32>, connections: bool) -> Status {
+        let connections = if connections { self.connections() } else { self.known_connections() };
+        let slots = self.app.slots().filter(|view| slot.is_none_or(|slot| view.slot.0 == slot));
+        let mut workers: Vec<WorkerStatus> =
+            slots.flat_map(|slot| self.slot_status(&slot, &connections)).collect();
+        if slot.is_some() {
+            for worker in &mut workers {
+                worker.last_output = self.logs.last_output(worker.slot, worker.incarnation);
+            }
+        }
+        Status {
+            version: 1,
+            name: self.name.clone(),
+            pid: std::process::id(),
+            state: self.app.view().state.name().into(),
+            uptime_ms: millis(self.now.since(self.started_at)),
+            clustr: env!("CARGO_PKG_VERSION").into(),
+            log: self.log_file.as_ref().map(|path| path.display().to_string()),
+            apps: vec![self.app_status(workers)],
+        }
     }
-}
 
-/// A slot's workers, or the slot alone if there are none.
-fn slot_status(
-    app: &App,
-    slot: &SlotView,
-    now: Time,
-    pid: &impl Fn(WorkerId) -> Option<u32>,
-) -> Vec<WorkerStatus> {
-    let workers = app.workers().filter(|view| view.worker.slot == slot.slot);
-    let theirs: Vec<WorkerStatus> =
-        workers.map(|view| worker_status(slot, &view, pid(view.worker), now)).collect();
-    if theirs.is_empty() { vec![vacancy(slot, now)] } else { theirs }
-}
-
-fn worker_status(slot: &SlotView, view: &WorkerView, pid: Option<u32>, now: Time) -> WorkerStatus {
-    let used = pid.and_then(usage);
-    WorkerStatus {
-        incarnation: view.worker.incarnation,
-        generation: view.generation.0,
-        pid,
-        state: view.state.name().into(),
-        uptime_ms: pid.map(|_| millis(now.since(view.started_at))),
-        rss_bytes: used.map(|used| used.rss_bytes),
-        cpu_ms: used.map(|used| millis(used.cpu)),
-        ..vacancy(slot, now)
+    pub(crate) fn has_slot(&self, slot: u32) -> bool {
+        self.app.slots().any(|view| view.slot.0 == slot)
     }
-}
 
-/// What is to say of a slot whoever is in it.
-fn vacancy(slot: &SlotView, now: Time) -> WorkerStatus {
-    WorkerStatus {
-        slot: slot.slot.0,
-        incarnation: slot.worker.map_or(0, |worker| worker.incarnation),
-        generation: slot.generation.0,
-        pid: None,
-        state: slot.state.name().into(),
-        restarts: slot.restarts,
-        uptime_ms: None,
-        last_exit: slot.last_exit.map(exit_words),
-        rss_bytes: None,
-        cpu_ms: None,
-        rest_ms: slot.rests_until.map(|until| millis(until.since(now))),
+    fn app_status(&self, workers: Vec<WorkerStatus>) -> AppStatus {
+        let view = self.app.view();
+        let listeners = self.sharing.addresses().into_iter().map(|address| ListenerStatus { address });
+        AppStatus {
+            name: self.name.clone(),
+            generation: view.generation.0,
+            wanted: view.wanted,
+            ready: view.ready,
+            share: self.sharing.name().into(),
+            delivery: self.sharing.deliveries(),
+            listeners: listeners.collect(),
+            workers,
+            command: self.generations.command(view.generation),
+            rolled_back: self
+                .rolled_back
+                .as_ref()
+                .map(|(failed, at)| RolledBack { ago_ms: millis(self.now.since(*at)), ..failed.clone() }),
+        }
+    }
+
+    /// A slot's workers, or the slot alone if there are none.
+    fn slot_status(&self, slot: &SlotView, connections: &Connections) -> Vec<WorkerStatus> {
+        let workers = self.app.workers().filter(|view| view.worker.slot == slot.slot);
+        let theirs: Vec<WorkerStatus> =
+            workers.map(|view| self.worker_status(slot, &view, connections)).collect();
+        if theirs.is_empty() { vec![self.vacancy(slot)] } else { theirs }
+    }
+
+    fn worker_status(&self, slot: &SlotView, view: &WorkerView, connections: &Connections) -> WorkerStatus {
+        let pid = self.workers.get(&view.worker).map(|worker| worker.process.id());
+        let used = pid.and_then(usage);
+        WorkerStatus {
+            incarnation: view.worker.incarnation,
+            generation: view.generation.0,
+            pid,
+            state: view.state.name().into(),
+            uptime_ms: pid.map(|_| millis(self.now.since(view.started_at))),
+            rss_bytes: used.map(|used| used.rss_bytes),
+            cpu_ms: used.map(|used| millis(used.cpu)),
+            connections: connections.get(&view.worker).copied(),
+            ..self.vacancy(slot)
+        }
+    }
+
+    /// What is to say of a slot whoever is in it.
+    fn vacancy(&self, slot: &SlotView) -> WorkerStatus {
+        WorkerStatus {
+            slot: slot.slot.0,
+            incarnation: slot.worker.map_or(0, |worker| worker.incarnation),
+            generation: slot.generation.0,
+            pid: None,
+            state: slot.state.name().into(),
+            restarts: slot.restarts,
+            uptime_ms: None,
+            last_exit: slot.last_exit.map(exit_words),
+            rss_bytes: None,
+            cpu_ms: None,
+            rest_ms: slot.rests_until.map(|until| millis(until.since(self.now))),
+            connections: None,
+            last_output: Vec::new(),
+        }
+    }
+
+    /// Those that are known without a look: of workers that are handed their connections over clustr's channel.
+    fn known_connections(&self) -> Connections {
+        let open = self.workers.iter().filter_map(|(id, worker)| Some((*id, self.sharing.open(worker)?)));
+        open.collect()
+    }
+
+    /// Those that a look from outside shows: the kernel's established connections on the ports that are listened on,
+    /// found among the descriptors of each worker.
+    fn connections(&self) -> Connections {
+        let mut connections = self.known_connections();
+        let Ok(established) = self.established() else { return connections };
+        let mut left = DESCRIPTORS_MAX;
+        for (id, worker) in &self.workers {
+            let speaker = worker.speaker.as_ref().map(crate::process::Speaker::id);
+            let pid = speaker.unwrap_or_else(|| worker.process.id());
+            if connections.contains_key(id) {
+                continue;
+            }
+            // A process that has more descriptors than may be looked at is not counted in part.
+            let Some(found) = sockets(pid, &mut left) else { continue };
+            let open = found.iter().filter(|inode| established.contains(inode)).count();
+            connections.insert(*id, open as u64);
+        }
+        connections
+    }
+
+    fn established(&self) -> std::io::Result<HashSet<u64>> {
+        let mut inodes = HashSet::new();
+        for addr in self.sharing.addrs() {
+            if let Addr::Tcp { port, .. } = addr {
+                inodes.extend(sock_diag::established(*port)?);
+            }
+        }
+        Ok(inodes)
     }
 }

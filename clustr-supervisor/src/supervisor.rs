@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clustr_core::{App, AppState, Event, SlotState, SlotView, Time, Verdict, WorkerId};
 use nix::sys::signal::Signal;
@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::clock;
 use crate::cluster::Desk;
 use crate::config::{Config, Output, ReadyWhen, Share};
-use crate::control::place::Holder;
+use crate::control::place::{Claim, Holder};
 use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
 use crate::error::StartError;
@@ -28,7 +28,7 @@ use crate::generations::Generations;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
-use crate::process::{Courtesy, Strangers};
+use crate::process::{Courtesy, Record, Strangers, end_orphans};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
 use crate::sharing::Sharing;
@@ -42,6 +42,8 @@ pub struct Supervisor {
     pub(crate) name: String,
     pub(crate) generations: Generations,
     pub(crate) output: Output,
+    /// Where both outputs go, in the background.
+    pub(crate) log_file: Option<PathBuf>,
     pub(crate) stop_signal: Signal,
     pub(crate) ready: ReadyWhen,
     pub(crate) app: App,
@@ -65,6 +67,10 @@ pub struct Supervisor {
     pub(crate) rolled_back: Option<(RolledBack, Time)>,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) inbox: VecDeque<Event>,
+    /// Who would be left if this process were killed.
+    pub(crate) record: Option<Record>,
+    /// How many were left of the primary before, which was killed, and have been ended.
+    orphans: usize,
     pub(crate) control: Option<Control>,
     pub(crate) desk: Option<Desk>,
     pub(crate) strangers: Option<Strangers>,
@@ -82,6 +88,9 @@ impl Supervisor {
     pub fn new(mut config: Config) -> Result<Self, StartError> {
         let nofile = raise_descriptor_limit();
         let generations = Generations::new(config.program.clone(), config.fresh_env.take(), nofile)?;
+        // Whoever is left of a primary that was killed holds what is to be bound.
+        let claim = claim(&config)?;
+        let orphans = end_left_behind(&config);
         let sharing = Sharing::new(&mut config)?;
         let signals = Signals::hear(config.signals).map_err(StartError::system("take over signals"))?;
         let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
@@ -90,13 +99,14 @@ impl Supervisor {
         }
         let hears = config.ready.believes_notices().then(|| Notices::open(&mut reactor)).transpose();
         let notices = hears.map_err(StartError::system("make a socket for sd_notify"))?;
-        let control = open_control(&config, &mut reactor)?;
+        let control = open_control(&config, claim, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
         let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
         let format = Format::new(&config.name, config.output, config.news, config.colour);
         let now = clock::now();
         Ok(Self {
-            logs: Logs::new(format, waker).map_err(StartError::system("start the writer thread"))?,
+            logs: Logs::new(format, waker, config.log_file.clone())
+                .map_err(StartError::system("start the writer thread"))?,
             strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
             app: App::new(config.policy, seed(now)),
             sharing,
@@ -107,10 +117,13 @@ impl Supervisor {
             name: config.name,
             generations,
             output: config.output,
+            log_file: config.log_file.map(|file| file.path),
             stop_signal: config.stop_signal,
             ready: config.ready,
             courtesy: Courtesy::new(config.share == Share::Handoff),
             reactor,
+            record: config.control.as_deref().and_then(Record::beside),
+            orphans,
             control,
             desk: None,
             signals,
@@ -137,6 +150,7 @@ impl Supervisor {
         }
         self.hear_desk();
         self.announce_control();
+        self.announce_orphans();
         let actions = self.app.start(self.now);
         self.execute(actions);
         self.pump();
@@ -236,6 +250,7 @@ impl Supervisor {
         self.reactor.deregister(&worker.process, worker.exit_watch);
         self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);
+        self.record.iter_mut().for_each(Record::touch);
         self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
         // Its successor may have been ready before it left, after a reload: what it does not want is let go then.
         if self.app.slot(id.slot).is_some_and(|slot| slot.state == SlotState::Ready) {
@@ -279,7 +294,29 @@ impl Supervisor {
         }
     }
 
+    fn announce_orphans(&mut self) {
+        if self.orphans > 0 {
+            let detail = format!(
+                "a primary of this name was killed, and has left workers, which have been ended: {}",
+                self.orphans
+            );
+            self.tell(Fact::Warning { detail, hint: None });
+        }
+    }
+
+    /// Has it written down who is there, once for all that have come or gone in this turn.
+    fn record(&mut self) {
+        let Some(record) = &mut self.record else { return };
+        if let Some((path, text)) = record.take(self.workers.values().map(|worker| &worker.process))
+            && !self.logs.record(path, text)
+        {
+            // A disk that is stuck: again in the next turn.
+            record.touch();
+        }
+    }
+
     fn flush(&mut self) {
+        self.record();
         if let Some(control) = &mut self.control {
             control.flush(&mut self.reactor);
         }
@@ -306,10 +343,12 @@ impl Drop for Supervisor {
         if let Some(strangers) = &self.strangers {
             strangers.end_all();
         }
+        // Whoever has waited for the end finds everything written.
+        self.logs.close();
+        self.record.iter().for_each(Record::remove);
         if let Some(control) = self.control.take() {
             control.close(&mut self.reactor);
         }
-        self.logs.close();
     }
 }
 
@@ -326,21 +365,40 @@ pub(crate) fn is_hopeful(slot: SlotView) -> bool {
     }
 }
 
-fn open_control(config: &Config, reactor: &mut Reactor) -> Result<Option<Control>, StartError> {
-    let Some(path) = &config.control else { return Ok(None) };
-    let opened = Control::open(path, reactor).map_err(|error| match error {
+/// The right to the control socket's path.
+fn claim(config: &Config) -> Result<Option<Claim>, StartError> {
+    let taken = |path: &PathBuf| Claim::take(path).map_err(|error| refused(config, path, error));
+    config.control.as_ref().map(taken).transpose()
+}
+
+/// With the claim in hand: nobody else will end them.
+fn end_left_behind(config: &Config) -> usize {
+    let patience = config.policy.stop_timeout();
+    config.control.as_deref().map_or(0, |path| end_orphans(path, config.stop_signal, patience))
+}
+
+fn open_control(
+    config: &Config,
+    claim: Option<Claim>,
+    reactor: &mut Reactor,
+) -> Result<Option<Control>, StartError> {
+    let Some((path, claim)) = config.control.as_ref().zip(claim) else { return Ok(None) };
+    Control::open(path, claim, reactor).map(Some).map_err(|error| refused(config, path, error))
+}
+
+fn refused(config: &Config, path: &Path, error: OpenError) -> StartError {
+    let (name, path) = (config.name.clone(), path.to_owned());
+    match error {
         OpenError::Held(Holder { pid, since_unix_ms }) => {
             let running_ms = since_unix_ms.map(|since| clock::unix_ms().saturating_sub(since));
-            StartError::NameTaken { name: config.name.clone(), pid, running_ms, path: path.clone() }
+            StartError::NameTaken { name, pid, running_ms, path }
         }
         OpenError::InTheWay => {
-            let source =
-                std::io::Error::new(std::io::ErrorKind::AlreadyExists, "there is a file that is no socket");
-            StartError::Control { path: path.clone(), source }
+            let why = "there is a file that is no socket";
+            StartError::Control { path, source: std::io::Error::new(std::io::ErrorKind::AlreadyExists, why) }
         }
-        OpenError::Io(source) => StartError::Control { path: path.clone(), source },
-    });
-    opened.map(Some)
+        OpenError::Io(source) => StartError::Control { path, source },
+    }
 }
 
 /// Raises our own limit as far as it goes; returns what it was, which is what workers get: getrlimit(2).

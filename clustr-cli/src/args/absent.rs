@@ -18,19 +18,16 @@ pub(crate) struct AbsentOption {
 }
 
 /// Every such option.
-pub(crate) const OPTIONS: [AbsentOption; 5] = [
+pub(crate) const OPTIONS: [AbsentOption; 4] = [
     valued("port", None, "leave it out: every port that the program listens on is shared"),
     valued("private-port", None, "let the program listen with exclusive: true on a port of its own"),
     flag("share-zero", None, "leave it out: listen(0) gives all workers the same port"),
     flag("no-intercept", None, "leave it out: nothing is intercepted"),
-    flag("detach", Some('d'), "nohup clustr run -- COMMAND & or a systemd unit"),
 ];
 
 /// Every such command, and what to do instead.
-pub(crate) const COMMANDS: [(&str, &str); 4] = [
+pub(crate) const COMMANDS: [(&str, &str); 2] = [
     ("logs", "the output of clustr run holds them; clustr events follows the workers' lives"),
-    ("signal", "kill -SIGNAL PID: clustr status shows the pids"),
-    ("send", "let the program read its wishes from a file or a socket"),
     ("doctor", "clustr check -- COMMAND"),
 ];
 

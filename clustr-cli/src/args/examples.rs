@@ -34,14 +34,21 @@ Examples:
   clustr run -- node app.js
   clustr run -n 4 --name shop --env PORT=3001 -- node server.js
   clustr run --restart transient --stop-timeout 30s -- node worker.js
+  clustr run -d -- node app.js               in the background: returns when it is ready
   clustr run --listen :3001 -- ./server      a server that takes its listener from LISTEN_FDS
+
+In the background, output goes to NAME.log in $CLUSTR_STATE_DIR, else /var/log/clustr for root, else
+$XDG_STATE_HOME/clustr or ~/.local/state/clustr; full at 8 MB, it becomes NAME.log.1, and a new one begins.
 
 TIME is 500ms, 10s, 2m. Ctrl-C stops gracefully: what is open is finished, exit code 0.";
 
 pub(super) const STATUS: &str = "\
 Examples:
   clustr status
-  clustr status --json | jq '.apps[0].workers[].pid'";
+  clustr status --slot 0                 and its last lines
+  clustr status --json | jq '.apps[0].workers[].pid'
+
+cpu is a worker's share of one CPU since its start, as ps(1) counts it. A narrow terminal shows fewer columns.";
 
 pub(super) const EVENTS: &str = "\
 Examples:
@@ -60,6 +67,7 @@ Examples:
   clustr reload --canary 1 --settle 10s
   clustr reload --rolling 2              for those without memory for two generations
   clustr reload --env COLOUR=blue -- node app2.js
+  clustr reload --dry-run                what would be different
 
 Exit code 4: the new version failed, and the old one serves.";
 
@@ -67,6 +75,20 @@ pub(super) const RESTART: &str = "\
 Examples:
   clustr restart
   clustr restart 3";
+
+pub(super) const SIGNAL: &str = "\
+Examples:
+  clustr signal USR2
+  clustr signal HUP 3
+
+Each worker's signal goes to the process that listens. One that ends by it is restarted as after any exit.";
+
+pub(super) const SEND: &str = "\
+Examples:
+  clustr send '{\"level\":\"debug\"}'
+  clustr send --slot 0 'good day'
+
+Exit code 75: a worker does not read its channel; 1: no worker has one.";
 
 pub(super) const STOP: &str = "\
 Examples:
@@ -102,6 +124,7 @@ pub(super) fn after_long() -> String {
     text.push_str("\nEnvironment:\n");
     text.push_str("  WEB_CONCURRENCY            the number of workers where -n is not given\n");
     text.push_str("  CLUSTR_RUNTIME_DIR         the folder of control sockets\n");
+    text.push_str("  CLUSTR_STATE_DIR           the folder of output of what runs in the background\n");
     text.push_str(
         "  NODE_CLUSTER_SCHED_POLICY  as node means it: rr is --share handoff, none is --share shared\n",
     );

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clustr_core::{Intensity, RestartMode, StopOrder};
+use clustr_core::{ExitCodes, Intensity, RestartMode, StopOrder};
 use clustr_supervisor::Signal;
 use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, ReadyWhen, Share};
 
@@ -160,6 +160,9 @@ pub(crate) struct RunOptions {
     /// The longest rest before a restart [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
     pub(crate) backoff_max: Option<Duration>,
+    /// Exit codes that end a slot for good, whatever --restart says
+    #[arg(long, value_name = "CODE,...", value_parser = values::exit_codes, help_heading = "Restarts")]
+    pub(crate) stop_exit_codes: Option<ExitCodes>,
 
     /// What stands for "ready": the first listen, process.send('ready'), READY=1 by sd_notify, or any [default: auto]
     #[arg(long, value_name = "auto|listen|message|notify", value_parser = READY, hide_possible_values = true,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
-use clustr_core::{Intensity, SLOTS_MAX};
+use clustr_core::{ExitCodes, Intensity, SLOTS_MAX};
 use clustr_supervisor::Signal;
 use clustr_supervisor::config::{Addr, Listen};
 
@@ -147,13 +147,29 @@ pub(crate) fn intensity(text: &str) -> Result<Intensity, ValueError> {
     Ok(Intensity { restarts, period })
 }
 
-/// `TERM`, `SIGTERM`, `15`.
-pub(crate) fn stop_signal(text: &str) -> Result<Signal, ValueError> {
+/// `USR2`, `SIGUSR2`, `12`: its name, as the control protocol has it.
+pub(crate) fn signal(text: &str) -> Result<String, ValueError> {
+    Ok(some_signal(text, "HUP, USR1 or USR2")?.as_str().trim_start_matches("SIG").to_owned())
+}
+
+fn some_signal(text: &str, instead: &str) -> Result<Signal, ValueError> {
     let name = text.to_ascii_uppercase();
     let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
     let numbered = || text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
     let signal = Signal::from_str(&name).ok().or_else(numbered);
-    let signal = signal.ok_or_else(|| ValueError::new("there is no such signal", "TERM, INT or QUIT"))?;
+    signal.ok_or_else(|| ValueError::new("there is no such signal", instead))
+}
+
+/// `0,78`: exit codes.
+pub(crate) fn exit_codes(text: &str) -> Result<ExitCodes, ValueError> {
+    let fault = || ValueError::new("exit codes are numbers from 0 to 255, with commas between them", "0,78");
+    let codes: Result<Vec<u8>, _> = text.split(',').map(|code| code.trim().parse()).collect();
+    Ok(ExitCodes::new(&codes.map_err(|_| fault())?))
+}
+
+/// `TERM`, `SIGTERM`, `15`.
+pub(crate) fn stop_signal(text: &str) -> Result<Signal, ValueError> {
+    let signal = some_signal(text, "TERM, INT or QUIT")?;
     if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
         return Err(ValueError::new("no program can hear it", "TERM; to kill at once: --stop-timeout 0s"));
     }
@@ -297,6 +313,24 @@ mod tests {
         }
         for text in ["", "SIG", "KILL", "9", "STOP", "FOO", "0", "99"] {
             assert!(stop_signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn any_signal_may_be_sent_and_goes_by_its_name() {
+        for text in ["USR2", "SIGUSR2", "sigusr2", "12"] {
+            assert_eq!(signal(text).unwrap(), "USR2", "{text}");
+        }
+        assert_eq!(signal("KILL").unwrap(), "KILL");
+        assert!(signal("FOO").is_err() && signal("0").is_err() && signal("").is_err());
+    }
+
+    #[test]
+    fn exit_codes_are_a_list() {
+        let codes = exit_codes("0,78").unwrap();
+        assert!(codes.contains(0) && codes.contains(78) && !codes.contains(1));
+        for text in ["", "256", "-1", "0,", "a", "0;78"] {
+            assert!(exit_codes(text).is_err(), "{text}");
         }
     }
 

@@ -69,6 +69,7 @@ pub(crate) fn make(
         ready: options.ready.unwrap_or_default(),
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
         output: options.log.unwrap_or_default(),
+        log_file: None,
         news: options.log_format.unwrap_or_default(),
         colour: render::is_coloured(Stream::Output) && render::is_coloured(Stream::Error),
         control: Some(control),
@@ -219,7 +220,8 @@ fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
         .backoff(Backoff { first, cap, ..BACKOFF })
         .ready_timeout(ready_timeout, overdue)
         .stop_timeout(options.stop_timeout.unwrap_or(standard.stop_timeout()))
-        .stop_order(options.stop_order.unwrap_or_default());
+        .stop_order(options.stop_order.unwrap_or_default())
+        .stop_exit_codes(options.stop_exit_codes.unwrap_or_default());
     let builder = match options.intensity {
         Some(intensity) => builder.intensity(intensity),
         None => builder,
@@ -265,14 +267,16 @@ fn fresh_env(options: &RunOptions) -> Option<FreshEnv> {
         return None;
     }
     let named = options.env.clone();
-    Some(FreshEnv::new(move || {
-        variables(&files, &named).map_err(|failure| match failure.saying() {
+    let read = files.clone();
+    let fresh = FreshEnv::new(move || {
+        variables(&read, &named).map_err(|failure| match failure.saying() {
             Saying::Error(Report { what, detail, .. }) => {
                 detail.map_or_else(|| what.clone(), |detail| format!("{what}: {detail}"))
             }
             Saying::Help(_) | Saying::ShortHelp(_) | Saying::Silence(_) => "its variables".to_owned(),
         })
-    }))
+    });
+    Some(fresh.of_files(files))
 }
 
 fn control_path(asked: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {

@@ -1,16 +1,20 @@
 //! `clustr reload`: a new generation, and waits until it serves or the old one serves again.
 //!
-//! Owns nothing. Which of the two it is the primary says.
+//! Owns the words of `--dry-run`. Which generation serves in the end, and what would be different, the primary says.
 
 use std::ffi::OsString;
 
-use clustr_supervisor::control::protocol::{Ask, Batches};
+use clustr_supervisor::control::protocol::{Ask, Batches, Change, Difference};
 
+use super::asking;
 use crate::args::ReloadArgs;
 use crate::args::values::Variable;
 use crate::client::Client;
 use crate::exit_code;
 use crate::failure::{Failure, Usage};
+use crate::names::shell_line;
+use crate::render;
+use crate::render::progress::Work;
 use crate::target;
 
 pub(super) fn run(args: ReloadArgs) -> Result<u8, Failure> {
@@ -22,13 +26,16 @@ pub(super) fn run(args: ReloadArgs) -> Result<u8, Failure> {
     let variable = |Variable(name, value)| Ok((text(name)?, text(value)?));
     let env = args.env.into_iter().map(variable).collect::<Result<_, Failure>>()?;
     let settle_ms = args.settle.map(|settle| u64::try_from(settle.as_millis()).unwrap_or(u64::MAX));
-    let ask = Ask::Reload { plan, slots, settle_ms, env, command: args.command };
-    let mut client = Client::connect(&target::resolve(&args.place)?)?;
-    if args.no_wait {
-        client.set_off(ask)?;
-    } else {
-        client.carry_out(ask, args.timeout)?;
+    let (command, waiting) = (args.command, &args.waiting);
+    if args.dry_run {
+        let client = Client::connect(&target::resolve(&waiting.place)?)?;
+        return dry_run(Ask::Difference { env, command }, waiting.json, client);
     }
+    let ask = Ask::Reload { plan, slots, settle_ms, env, command };
+    if args.no_wait {
+        return asking::set_off(ask, &waiting.place, waiting.json);
+    }
+    asking::carry_out(ask, Work::Reload, waiting)?;
     Ok(exit_code::DONE)
 }
 
@@ -41,4 +48,78 @@ fn text(word: OsString) -> Result<String, Failure> {
             hint: None,
         })
     })
+}
+
+/// What would be different. A version that could not even be started is a failure, known before anything has happened.
+fn dry_run(ask: Ask, json: bool, mut client: Client) -> Result<u8, Failure> {
+    let (difference, line) = client.difference(ask)?;
+    render::output(&if json { line } else { listing(&difference) })?;
+    match difference.error {
+        None => Ok(exit_code::DONE),
+        Some(error) => Err(Failure::WouldFail(error, difference.hint)),
+    }
+}
+
+fn listing(difference: &Difference) -> String {
+    let Difference { generation, command, program, folder, variables, files, .. } = difference;
+    let mut rows = Vec::new();
+    let mut change = |what: &str, from: String, to: String| {
+        rows.push(format!("{what}:\n  - {from}\n  + {to}"));
+    };
+    if let Some(Change { from, to }) = command {
+        change("command", shell_line(from), shell_line(to));
+    }
+    if let Some(Change { from, to }) = program {
+        change("program", from.clone(), to.clone());
+    }
+    if let Some(Change { from, to }) = folder {
+        change("folder", from.clone(), to.clone());
+    }
+    let names = [("+", &variables.added), ("~", &variables.changed), ("-", &variables.removed)];
+    let names: Vec<String> = names
+        .iter()
+        .flat_map(|(sign, names)| names.iter().map(move |name| format!("\n  {sign} {name}")))
+        .collect();
+    if !names.is_empty() {
+        rows.push(format!("variables:{}", names.concat()));
+    }
+    if !files.is_empty() {
+        let file = files.iter().map(|file| format!("\n  ~ {} ({})", file.path, file.change));
+        rows.push(format!("files:{}", file.collect::<String>()));
+    }
+    let head = format!("a reload would replace generation {generation}; nothing was changed");
+    if rows.is_empty() {
+        return format!("{head}\nno difference is known: the same command, variables, folder and files");
+    }
+    format!("{head}\n{}", rows.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clustr_supervisor::control::protocol::{FileChange, VariableChanges};
+
+    #[test]
+    fn a_dry_run_shows_what_would_be_different() {
+        let one = |name: &str| vec![name.to_owned()];
+        let change = |from: &str, to: &str| Some(Change { from: from.to_owned(), to: to.to_owned() });
+        let difference = Difference {
+            generation: 3,
+            command: Some(Change {
+                from: vec!["node".into(), "app.js".into()],
+                to: vec!["node".into(), "my app.js".into()],
+            }),
+            program: None,
+            folder: change("/srv/one", "/srv/two"),
+            variables: VariableChanges { added: one("NEW"), changed: one("COLOUR"), removed: one("OLD") },
+            files: vec![FileChange { path: "/srv/.env".into(), change: "replaced".into() }],
+            error: None,
+            hint: None,
+        };
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!("dry_run", listing(&difference));
+            let none = Difference { generation: 3, ..Difference::default() };
+            insta::assert_snapshot!("dry_run_without_a_difference", listing(&none));
+        });
+    }
 }

@@ -4,19 +4,17 @@
 
 use clustr_supervisor::control::protocol::Ask;
 
+use super::asking;
 use crate::args::RestartArgs;
-use crate::client::Client;
 use crate::exit_code;
 use crate::failure::Failure;
-use crate::target;
+use crate::render::progress::Work;
 
 pub(super) fn run(args: &RestartArgs) -> Result<u8, Failure> {
-    let mut client = Client::connect(&target::resolve(&args.place)?)?;
     let ask = Ask::Restart { slot: args.slot };
     if args.no_wait {
-        client.set_off(ask)?;
-    } else {
-        client.carry_out(ask, args.timeout)?;
+        return asking::set_off(ask, &args.waiting.place, args.waiting.json);
     }
+    asking::carry_out(ask, Work::Restart, &args.waiting)?;
     Ok(exit_code::DONE)
 }

@@ -1,24 +1,32 @@
-//! `clustr run`: the primary, in the foreground.
+//! `clustr run`: the primary, in the foreground, or started in the background by [`detach`].
 //!
 //! Owns the order: take what the process was started with, make the plan, hand it over. Never sees a worker.
 
 use clustr_core::Verdict;
 use clustr_net::inherited;
 use clustr_supervisor::Supervisor;
+use clustr_supervisor::config::LogFile;
 
-use super::plan;
+use super::{detach, plan};
 use crate::args::RunArgs;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::render;
 
 pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
+    if args.detach && args.detached.is_none() {
+        return detach::run(args);
+    }
     // Before anything opens a descriptor of its own: what is open now is what we were given.
     let inherited = inherited::take(inherited::FIRST..).map_err(Failure::Inherited)?;
     if let Some(parent) = args.options.die_with_parent {
         end_with(parent)?;
     }
-    let plan = plan::make(args.options, args.command, inherited)?;
+    let mut plan = plan::make(args.options, args.command, inherited)?;
+    if let Some(path) = args.detached {
+        detach::leave_terminal();
+        plan.config.log_file = Some(LogFile { path, bytes_max: detach::LOG_BYTES_MAX });
+    }
     if let Some((what, instead)) = &plan.odd {
         render::warning(what, instead);
     }

@@ -4,18 +4,18 @@
 
 use clustr_supervisor::control::protocol::Ask;
 
+use super::asking;
 use crate::args::ScaleArgs;
 use crate::args::values::ScaleTarget;
-use crate::client::Client;
 use crate::exit_code;
 use crate::failure::Failure;
-use crate::target;
+use crate::render::progress::Work;
 
 pub(super) fn run(args: &ScaleArgs) -> Result<u8, Failure> {
     let ask = match args.target {
         ScaleTarget::To(to) => Ask::Scale { to: Some(to), by: None },
         ScaleTarget::By(by) => Ask::Scale { to: None, by: Some(by) },
     };
-    Client::connect(&target::resolve(&args.place)?)?.carry_out(ask, args.timeout)?;
+    asking::carry_out(ask, Work::Scale, &args.waiting)?;
     Ok(exit_code::DONE)
 }

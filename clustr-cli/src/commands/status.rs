@@ -2,48 +2,89 @@
 //!
 //! Owns the table for people. Scripts get the primary's own picture, untouched.
 
-use clustr_supervisor::control::protocol::{AppStatus, RolledBack, Status, WorkerStatus};
+use anstyle::{AnsiColor, Style};
+use clustr_supervisor::control::protocol::{AppStatus, Ask, RolledBack, Status, WorkerStatus};
 
-use crate::args::ReadArgs;
-use crate::client::Client;
+use crate::args::StatusArgs;
+use crate::client::{self, Client};
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::render::table::{self, Column, Side};
-use crate::render::{self, units};
+use crate::render::{self, Stream, units};
 use crate::target;
 
-pub(super) fn run(args: &ReadArgs) -> Result<u8, Failure> {
-    let mut client = Client::connect(&target::resolve(&args.place)?)?;
-    if args.json {
-        render::output(&client.status_json()?)?;
-    } else {
-        render::output(&text(&client.status()?, render::output_width()))?;
+pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
+    let mut client = Client::connect(&target::resolve(&args.read.place)?)?;
+    let json = client.status_json(Ask::Status { slot: args.slot, connections: args.connections })?;
+    if args.read.json {
+        render::output(&json)?;
+        return Ok(exit_code::DONE);
     }
+    let width = if args.wide { None } else { render::output_width() };
+    let look = Look { width, coloured: render::is_coloured(Stream::Output), slot: args.slot };
+    render::output(&text(&client::parse(&json)?, look))?;
     Ok(exit_code::DONE)
 }
 
-const COLUMNS: [Column; 9] = [
+/// How it is shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    width: Option<usize>,
+    coloured: bool,
+    /// One slot alone, with the last lines that its workers have printed.
+    slot: Option<u32>,
+}
+
+const COLUMNS: [Column; 11] = [
+    Column { head: "app", side: Side::Left, rank: 8 },
     Column { head: "slot", side: Side::Right, rank: 0 },
     Column { head: "pid", side: Side::Right, rank: 0 },
     Column { head: "state", side: Side::Left, rank: 0 },
-    Column { head: "gen", side: Side::Right, rank: 5 },
+    Column { head: "gen", side: Side::Right, rank: 6 },
     Column { head: "uptime", side: Side::Right, rank: 1 },
     Column { head: "restarts", side: Side::Right, rank: 2 },
     Column { head: "cpu", side: Side::Right, rank: 4 },
     Column { head: "memory", side: Side::Right, rank: 3 },
-    Column { head: "last exit", side: Side::Left, rank: 6 },
+    Column { head: "conns", side: Side::Right, rank: 5 },
+    Column { head: "last exit", side: Side::Left, rank: 7 },
 ];
 
-fn text(status: &Status, width: Option<usize>) -> String {
+/// Its column is there only where somebody knows a number for it.
+const CONNECTIONS: &str = "conns";
+
+fn text(status: &Status, look: Look) -> String {
     let mut lines = vec![headline(status)];
+    lines.extend(status.log.as_ref().map(|log| format!("output in {log}")));
     for app in &status.apps {
         lines.push(app_line(app));
         lines.extend(app.rolled_back.as_ref().map(rolled_back_line));
         lines.push(String::new());
-        let rows: Vec<Vec<String>> = app.workers.iter().map(row).collect();
-        lines.extend(table::lines(&COLUMNS, &rows, width));
+        lines.extend(rows(app, look));
+        for worker in app.workers.iter().filter(|_| look.slot.is_some()) {
+            lines.extend(last_output(worker));
+        }
     }
     lines.join("\n")
+}
+
+fn rows(app: &AppStatus, look: Look) -> Vec<String> {
+    let is_known = app.workers.iter().any(|worker| worker.connections.is_some());
+    let shown = |column: &Column| is_known || column.head != CONNECTIONS;
+    let columns: Vec<Column> = COLUMNS.into_iter().filter(shown).collect();
+    let rows: Vec<Vec<String>> = app.workers.iter().map(|worker| row(app, worker, is_known)).collect();
+    let paint = if look.coloured { paint } else { |_: &str, _: &str| None };
+    table::painted(&columns, &rows, look.width, paint)
+}
+
+/// Green serves, yellow is on its way, red needs somebody.
+fn paint(head: &str, cell: &str) -> Option<Style> {
+    let colour = match (head, cell.split(' ').next().unwrap_or_default()) {
+        ("state", "ready") => AnsiColor::Green,
+        ("state", "gave-up") => AnsiColor::Red,
+        ("state", "starting" | "parked" | "draining" | "stopping" | "resting") => AnsiColor::Yellow,
+        _ => return None,
+    };
+    Some(colour.on_default())
 }
 
 fn headline(status: &Status) -> String {
@@ -75,23 +116,41 @@ fn rolled_back_line(failed: &RolledBack) -> String {
     )
 }
 
-fn row(worker: &WorkerStatus) -> Vec<String> {
+fn row(app: &AppStatus, worker: &WorkerStatus, with_connections: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let state = match worker.rest_ms {
         Some(rest_ms) => format!("{} ({})", worker.state, units::span(rest_ms)),
         None => worker.state.clone(),
     };
-    vec![
+    let mut cells = vec![
+        app.name.clone(),
         worker.slot.to_string(),
         or_dash(worker.pid.map(|pid| pid.to_string())),
         state,
         worker.generation.to_string(),
         or_dash(worker.uptime_ms.map(units::span)),
         worker.restarts.to_string(),
-        or_dash(worker.cpu_ms.map(units::cpu)),
+        or_dash(worker.cpu_ms.zip(worker.uptime_ms).map(|(cpu, life)| units::share(cpu, life))),
         or_dash(worker.rss_bytes.map(units::bytes)),
-        or_dash(worker.last_exit.clone()),
-    ]
+    ];
+    if with_connections {
+        cells.push(or_dash(worker.connections.map(units::count)));
+    }
+    cells.push(or_dash(worker.last_exit.clone()));
+    cells
+}
+
+/// What a worker has printed last.
+fn last_output(worker: &WorkerStatus) -> Vec<String> {
+    let WorkerStatus { slot, incarnation, last_output, .. } = worker;
+    if last_output.is_empty() {
+        return vec![
+            String::new(),
+            format!("slot {slot}, incarnation {incarnation}, has printed nothing that is kept"),
+        ];
+    }
+    let head = format!("slot {slot}, incarnation {incarnation}, has printed last:");
+    [String::new(), head].into_iter().chain(last_output.iter().map(|line| format!("  {line}"))).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +171,7 @@ mod tests {
     #[test]
     fn a_status_says_why_the_last_reload_failed() {
         let mut status = status();
-        let text_before = text(&status, None);
+        let text_before = text(&status, Look::default());
         status.apps[0].rolled_back = Some(RolledBack {
             tried: 2,
             serves: 1,
@@ -127,14 +186,35 @@ mod tests {
         });
         let wanted = "generation 2 was rolled back 1m05s ago, 1 serves: worker 0#2 was not ready in time; \
                       1 slot lost, /srv/app.js has changed";
-        let text = text(&status, None);
+        let text = text(&status, Look::default());
         assert!(text.lines().any(|line| line == wanted) && !text_before.contains("rolled back"), "{text}");
     }
 
     #[test]
     fn a_status_fits_the_terminal() {
         for width in [100, 60, 40, 20] {
-            insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(format!("status_{width}"), text(&status(), Some(width))) });
+            let look = Look { width: Some(width), ..Look::default() };
+            insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(format!("status_{width}"), text(&status(), look)) });
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_besides_is_shown() {
+        let mut status = status();
+        status.log = Some("/var/log/clustr/app.log".into());
+        status.apps[0].workers[0].connections = Some(1234);
+        status.apps[0].workers[0].last_output = vec!["serving on port 3001".into(), "ready".into()];
+        let look = Look { slot: Some(0), ..Look::default() };
+        insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!("status_of_a_slot", text(&status, look)) });
+    }
+
+    #[test]
+    fn states_are_coloured_where_colours_are_shown() {
+        let coloured = text(&status(), Look { coloured: true, ..Look::default() });
+        assert!(
+            coloured.contains("\x1b[32mready\x1b[0m") && coloured.contains("\x1b[33mresting (350ms)\x1b[0m")
+        );
+        let plain = text(&status(), Look::default());
+        assert_eq!(coloured.replace("\x1b[32m", "").replace("\x1b[33m", "").replace("\x1b[0m", ""), plain);
     }
 }

@@ -4,15 +4,14 @@
 
 use clustr_supervisor::control::protocol::Ask;
 
+use super::asking;
 use crate::args::StopArgs;
-use crate::client::Client;
 use crate::exit_code;
 use crate::failure::Failure;
-use crate::target;
+use crate::render::progress::Work;
 
 pub(super) fn run(args: &StopArgs) -> Result<u8, Failure> {
-    let mut client = Client::connect(&target::resolve(&args.place)?)?;
-    client.carry_out(Ask::Stop { now: args.now }, args.timeout)?;
+    let mut client = asking::carry_out(Ask::Stop { now: args.now }, Work::Stop, &args.waiting)?;
     client.await_farewell();
     Ok(exit_code::DONE)
 }

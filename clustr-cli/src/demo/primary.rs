@@ -112,7 +112,8 @@ impl Primary {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        Ok(asked?)
+        asked?;
+        Ok(())
     }
 
     fn has_ended(&mut self) -> bool {

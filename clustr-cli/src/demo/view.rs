@@ -230,6 +230,8 @@ mod tests {
             rss_bytes: None,
             cpu_ms: None,
             rest_ms: None,
+            connections: None,
+            last_output: Vec::new(),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns columns, their alignment, and which of them go first when there is not enough room. Never prints.
 
+use anstyle::Style;
+
 /// A column: its head, on which side its cells stand, and how dear it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
@@ -20,12 +22,27 @@ pub(crate) enum Side {
 
 const GAP: usize = 2;
 
+/// In which style a cell is drawn, by its column's head and its text.
+pub(crate) type Paint = fn(&str, &str) -> Option<Style>;
+
 /// The table as lines, no wider than `width` columns if any column may be dropped for that.
 pub(crate) fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+    painted(columns, rows, width, |_, _| None)
+}
+
+/// The same, with cells in colours, which take no room.
+pub(crate) fn painted(
+    columns: &[Column],
+    rows: &[Vec<String>],
+    width: Option<usize>,
+    paint: Paint,
+) -> Vec<String> {
     let widths: Vec<usize> = (0..columns.len()).map(|at| cell_width(columns, rows, at)).collect();
     let shown = choose(columns, &widths, width);
     let heads: Vec<String> = columns.iter().map(|column| column.head.to_owned()).collect();
-    std::iter::once(&heads).chain(rows).map(|row| line(columns, &widths, &shown, row)).collect()
+    let head = line(columns, &widths, &shown, &heads, |_, _| None);
+    let rows = rows.iter().map(|row| line(columns, &widths, &shown, row, paint));
+    std::iter::once(head).chain(rows).collect()
 }
 
 fn cell_width(columns: &[Column], rows: &[Vec<String>], at: usize) -> usize {
@@ -48,12 +65,17 @@ fn choose(columns: &[Column], widths: &[usize], width: Option<usize>) -> Vec<usi
     shown
 }
 
-fn line(columns: &[Column], widths: &[usize], shown: &[usize], row: &[String]) -> String {
+fn line(columns: &[Column], widths: &[usize], shown: &[usize], row: &[String], paint: Paint) -> String {
     let cells = shown.iter().map(|at| {
         let (cell, width) = (row.get(*at).map_or("", String::as_str), widths[*at]);
+        let room = " ".repeat(width.saturating_sub(cell.chars().count()));
+        let cell = match paint(columns[*at].head, cell) {
+            Some(style) => format!("{style}{cell}{style:#}"),
+            None => cell.to_owned(),
+        };
         match columns[*at].side {
-            Side::Left => format!("{cell:<width$}"),
-            Side::Right => format!("{cell:>width$}"),
+            Side::Left => format!("{cell}{room}"),
+            Side::Right => format!("{room}{cell}"),
         }
     });
     cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
@@ -87,6 +109,18 @@ mod tests {
     fn what_is_least_dear_is_dropped_first() {
         assert_eq!(drawn(Some(20)), ["slot  state", "   0  ready", "  10  r\u{e9}sting"]);
         assert_eq!(drawn(Some(12)), ["slot", "   0", "  10"]);
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let bold: Paint = |head, cell| (head == "state" && cell == "up").then(|| Style::new().bold());
+        let rows = [vec!["0".into(), "up".into(), "1 MB".into()]];
+        let drawn = painted(&COLUMNS, &rows, Some(21), bold);
+        assert_eq!(drawn[1], "   0  \x1b[1mup\x1b[0m       1 MB");
+        assert_eq!(
+            drawn[1].replace("\x1b[1m", "").replace("\x1b[0m", ""),
+            lines(&COLUMNS, &rows, Some(21))[1]
+        );
     }
 
     #[test]

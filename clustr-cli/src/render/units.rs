@@ -15,9 +15,10 @@ pub(crate) fn span(ms: u64) -> String {
     }
 }
 
-/// CPU time: `60ms`, `1.4s`, then as [`span`].
-pub(crate) fn cpu(ms: u64) -> String {
-    if (1_000..60_000).contains(&ms) { format!("{}.{}s", ms / 1_000, ms % 1_000 / 100) } else { span(ms) }
+/// How much of one CPU a process has had in its life, as ps(1) counts it: `0.4%`, `97%`, `240%`.
+pub(crate) fn share(cpu_ms: u64, life_ms: u64) -> String {
+    let tenths = cpu_ms.saturating_mul(1_000) / life_ms.max(1);
+    if tenths < 100 { format!("{}.{}%", tenths / 10, tenths % 10) } else { format!("{}%", tenths / 10) }
 }
 
 /// `512 B`, `38 kB`, `52 MB`, `1.2 GB`: powers of 1000, as `ls --si` and memory limits of containers have them.
@@ -70,7 +71,8 @@ mod tests {
         for (ms, text) in cases {
             assert_eq!(span(ms), text);
         }
-        assert_eq!([cpu(0), cpu(450), cpu(59_999), cpu(60_000)], ["0ms", "450ms", "59.9s", "1m00s"]);
+        let shares = [share(0, 0), share(4, 1_000), share(970, 1_000), share(4_800, 2_000)];
+        assert_eq!(shares, ["0.0%", "0.4%", "97%", "240%"]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn messages_of_every_kind_are_heard_in_order() {
             );
         }
         ensure!(
-            heard[6].starts_with("\"xxxx") && heard[6].len() < 10_000,
+            heard[6].starts_with("\"xxxx") && heard[6].len() == 64 << 10,
             "200 kB: {} bytes",
             heard[6].len()
         );

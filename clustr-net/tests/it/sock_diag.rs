@@ -57,3 +57,15 @@ fn a_handshake_that_waits_for_the_clients_word_is_half_open() {
     }
     assert_eq!(sock_diag::listening(Kind::Stream, port).unwrap()[0].waiting, 1);
 }
+
+#[test]
+fn a_connection_is_established_once_somebody_has_accepted_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    assert_eq!(sock_diag::established(port).unwrap(), [0; 0]);
+    let (accepted, _) = listener.accept().unwrap();
+    assert_eq!(sock_diag::established(port).unwrap(), [sock_diag::inode(&accepted).unwrap()]);
+    drop(accepted);
+    assert_eq!(sock_diag::established(port).unwrap(), [0; 0]);
+}

@@ -101,7 +101,7 @@ enum State {
 impl Handle {
     /// A picture of the cluster and its workers.
     pub fn status(&self) -> Pending<Status> {
-        self.ask(Ask::Status, |reply| reply.status)
+        self.ask(Ask::Status { slot: None, connections: false }, |reply| reply.status)
     }
 
     /// Changes the number of workers; done when they are there, or gone.

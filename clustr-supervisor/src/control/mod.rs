@@ -24,7 +24,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::news::News;
 use crate::reactor::{Reactor, Registration, Wake};
-use place::{Claim, ClaimError, Holder};
+pub(crate) use place::OpenError;
+use place::{Claim, Holder};
 use protocol::{Reply, Request};
 use session::Session;
 pub(crate) use setback::{Setback, reply_for, rolled_back};
@@ -63,23 +64,9 @@ struct Asker {
     request: u64,
 }
 
-/// Why commands cannot be heard at a path.
-#[derive(Debug)]
-pub(crate) enum OpenError {
-    /// A primary hears there already.
-    Held(Holder),
-    /// Something that is no socket is in the way.
-    InTheWay,
-    Io(io::Error),
-}
-
 impl Control {
-    /// Takes the path and listens. A socket that a killed primary left is replaced.
-    pub(crate) fn open(path: &Path, reactor: &mut Reactor) -> Result<Self, OpenError> {
-        let claim = Claim::take(path).map_err(|error| match error {
-            ClaimError::Held(holder) => OpenError::Held(holder),
-            ClaimError::Io(error) => OpenError::Io(error),
-        })?;
+    /// Listens at a path that is claimed. A socket that a killed primary left is replaced.
+    pub(crate) fn open(path: &Path, claim: Claim, reactor: &mut Reactor) -> Result<Self, OpenError> {
         remove_stale(path)?;
         let (listener, inode) = bind_private(path).map_err(OpenError::Io)?;
         let registration = reactor.register_readable(&listener, Wake::Control).map_err(OpenError::Io)?;

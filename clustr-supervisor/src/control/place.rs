@@ -33,18 +33,12 @@ pub fn existing_runtime_dir() -> io::Result<Option<PathBuf>> {
 /// It cannot be made, is not a folder, belongs to another user, or may be written by others.
 pub fn runtime_dir() -> io::Result<PathBuf> {
     let dir = choose_dir();
-    match DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(named(&error, "could not make", &dir)),
-    }
-    check_owner(&dir)?;
+    make(&dir)?;
     Ok(dir)
 }
 
 fn choose_dir() -> PathBuf {
     let uid = rustix::process::geteuid();
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = set("CLUSTR_RUNTIME_DIR") {
         return dir;
     }
@@ -54,6 +48,39 @@ fn choose_dir() -> PathBuf {
     set("XDG_RUNTIME_DIR")
         .map(|dir| dir.join("clustr"))
         .unwrap_or_else(|| std::env::temp_dir().join(format!("clustr-{}", uid.as_raw())))
+}
+
+/// The folder of the output of what runs in the background, made if it is missing: `$CLUSTR_STATE_DIR`, else
+/// `/var/log/clustr` for root, else `$XDG_STATE_HOME/clustr`, else `~/.local/state/clustr`, else the runtime folder.
+///
+/// # Errors
+/// It cannot be made, is not a folder, belongs to another user, or may be written by others.
+pub fn log_dir() -> io::Result<PathBuf> {
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    let dir = match set("CLUSTR_STATE_DIR") {
+        Some(dir) => dir,
+        None if rustix::process::geteuid().is_root() => PathBuf::from("/var/log/clustr"),
+        None => match set("XDG_STATE_HOME").or_else(home) {
+            Some(state) => state.join("clustr"),
+            None => return runtime_dir(),
+        },
+    };
+    make(&dir)?;
+    Ok(dir)
+}
+
+/// What a variable says, if it says anything.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(named(&error, "could not make", dir)),
+    }
+    check_owner(dir)
 }
 
 /// Somebody who can write into the folder could put a socket of theirs in our place.
@@ -117,41 +144,41 @@ pub(crate) struct Holder {
     pub(crate) since_unix_ms: Option<u64>,
 }
 
-/// Why the path cannot be had.
+/// Why the path cannot be had, or commands cannot be heard there.
 #[derive(Debug)]
-pub(crate) enum ClaimError {
+pub(crate) enum OpenError {
     /// Another primary has it.
     Held(Holder),
-    /// The lock file cannot be made.
+    /// Something that is no socket is in the way.
+    InTheWay,
     Io(io::Error),
 }
 
 impl Claim {
     /// Takes the lock beside `socket`: `app.sock.lock`. A primary that was killed left the file, but no lock. A file
     /// that no primary can have written is left alone.
-    pub(crate) fn take(socket: &Path) -> Result<Self, ClaimError> {
+    pub(crate) fn take(socket: &Path) -> Result<Self, OpenError> {
         let path = lock_path(socket);
         loop {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-            let file = options
-                .open(&path)
-                .map_err(|error| ClaimError::Io(named(&error, "could not open", &path)))?;
+            let file =
+                options.open(&path).map_err(|error| OpenError::Io(named(&error, "could not open", &path)))?;
             if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 return Err(if error == rustix::io::Errno::WOULDBLOCK {
-                    ClaimError::Held(Holder::of(&file))
+                    OpenError::Held(Holder::of(&file))
                 } else {
-                    ClaimError::Io(named(&error.into(), "could not lock", &path))
+                    OpenError::Io(named(&error.into(), "could not lock", &path))
                 });
             }
             // The holder before us may have removed the file between our open and our lock: then we hold nothing.
             if is_still_at(&file, &path) {
-                refuse_foreign(&file, &path).map_err(ClaimError::Io)?;
+                refuse_foreign(&file, &path).map_err(OpenError::Io)?;
                 let claim = Self { file, path };
                 // Where it cannot be written (a full folder), the file goes with the claim.
                 let written = write_pid(&claim.file);
-                written.map_err(|error| ClaimError::Io(named(&error, "could not write", &claim.path)))?;
+                written.map_err(|error| OpenError::Io(named(&error, "could not write", &claim.path)))?;
                 return Ok(claim);
             }
         }
@@ -235,7 +262,7 @@ mod tests {
         let socket = socket_path(dir.path(), "app");
         let claim = Claim::take(&socket).unwrap();
         let second = Claim::take(&socket);
-        assert!(matches!(second, Err(ClaimError::Held(holder)) if holder.pid == Some(std::process::id())));
+        assert!(matches!(second, Err(OpenError::Held(holder)) if holder.pid == Some(std::process::id())));
         drop(claim);
         assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
         drop(Claim::take(&socket).unwrap());
@@ -254,7 +281,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = socket_path(dir.path(), "app");
         fs::write(lock_path(&socket), "precious = 1\n").unwrap();
-        assert!(matches!(Claim::take(&socket), Err(ClaimError::Io(_))));
+        assert!(matches!(Claim::take(&socket), Err(OpenError::Io(_))));
         assert_eq!(fs::read_to_string(lock_path(&socket)).unwrap(), "precious = 1\n");
         fs::remove_file(lock_path(&socket)).unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), lock_path(&socket)).unwrap();

@@ -38,7 +38,14 @@ pub struct Request {
 #[non_exhaustive]
 pub enum Ask {
     /// A picture of the primary, its app and its workers.
-    Status,
+    Status {
+        /// Of the workers of this slot alone, with the last lines that they have printed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+        /// Count each worker's open TCP connections, for which the primary has to look through their descriptors.
+        #[serde(default, skip_serializing_if = "is_false")]
+        connections: bool,
+    },
     /// Change the number of workers: exactly one of `to` and `by`.
     Scale {
         /// Exactly so many.
@@ -66,6 +73,15 @@ pub enum Ask {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         command: Vec<String>,
     },
+    /// Say what such a reload would change, and change nothing.
+    Difference {
+        /// As in `reload`.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        /// As in `reload`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        command: Vec<String>,
+    },
     /// Replace the worker of a slot, or of all, by one of the same generation.
     Restart {
         /// Which; else all.
@@ -78,9 +94,19 @@ pub enum Ask {
         #[serde(default)]
         now: bool,
     },
-    /// Send a message to workers that have clustr's channel. Done when it is on its way to each of them.
+    /// Send a signal to workers: to the process that listens, where that is known, else to the one that was started. Done
+    /// when it is sent; what the program makes of it, an exit say, is as if it had come from elsewhere.
+    Signal {
+        /// Its name, with or without `SIG`, or its number.
+        signal: String,
+        /// To the worker of this slot alone; else to all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<u32>,
+    },
+    /// Send a message to workers that have clustr's channel or node's. Done when it is on its way to each of them.
     Send {
-        /// The message: its bytes are what the worker hears.
+        /// The message. On clustr's channel its bytes are what the worker hears; on node's it is the value that it is as
+        /// JSON, else a string.
         message: String,
         /// To the worker of this slot alone; else to all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +142,9 @@ pub struct Reply {
     /// The answer to `status`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
+    /// The answer to `difference`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
     /// Why it was not granted: a stable name in kebab-case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
@@ -135,6 +164,56 @@ pub enum Progress {
     Accepted,
     /// It is done and proven.
     Done,
+}
+
+/// What a reload would change. Of variables the names alone are told: their values may be secrets.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Difference {
+    /// The generation that serves.
+    pub generation: u64,
+    /// The command, if it is another.
+    pub command: Option<Change<Vec<String>>>,
+    /// Where the program is found, if that is elsewhere: also where links lead elsewhere now.
+    pub program: Option<Change<String>>,
+    /// The working folder that links lead to, if it is another.
+    pub folder: Option<Change<String>>,
+    /// Variables.
+    pub variables: VariableChanges,
+    /// Files of variables, the program, and files that its arguments name, which are not those of this generation's beginning.
+    pub files: Vec<FileChange>,
+    /// Why the new version could not be started at all, if that is known now.
+    pub error: Option<String>,
+    /// Something to do about it.
+    pub hint: Option<String>,
+}
+
+/// Something that would be different.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Change<T> {
+    /// What it is now.
+    pub from: T,
+    /// What it would be.
+    pub to: T,
+}
+
+/// Names of variables whose values would be different.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VariableChanges {
+    /// Not there now.
+    pub added: Vec<String>,
+    /// There, with another value.
+    pub changed: Vec<String>,
+    /// There no more.
+    pub removed: Vec<String>,
+}
+
+/// A file that is another now.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FileChange {
+    /// Where.
+    pub path: String,
+    /// `replaced` (another file, or changed in its place) or `gone`.
+    pub change: String,
 }
 
 /// A line of news to a subscriber.
@@ -164,6 +243,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The clustr that runs it.
     pub clustr: String,
+    /// The file with its output and its workers', where it runs in the background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
     /// Its apps.
     pub apps: Vec<AppStatus>,
 }
@@ -253,13 +335,28 @@ pub struct WorkerStatus {
     pub cpu_ms: Option<u64>,
     /// Until when a resting slot rests, from now, in milliseconds.
     pub rest_ms: Option<u64>,
+    /// Open connections of clients: `null` where they were not asked for, or cannot be told.
+    #[serde(default)]
+    pub connections: Option<u64>,
+    /// The last lines that it has printed, where one slot was asked for and they were not inherited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_output: Vec<String>,
 }
 
 impl Reply {
     /// A granted request that has come this far.
     #[must_use]
     pub const fn granted(id: u64, state: Progress) -> Self {
-        Self { id, ok: true, state: Some(state), status: None, refusal: None, detail: None, hint: None }
+        Self {
+            id,
+            ok: true,
+            state: Some(state),
+            status: None,
+            difference: None,
+            refusal: None,
+            detail: None,
+            hint: None,
+        }
     }
 
     /// A request that is not granted.
@@ -270,6 +367,7 @@ impl Reply {
             ok: false,
             state: None,
             status: None,
+            difference: None,
             refusal: Some(refusal.to_owned()),
             detail: Some(detail),
             hint: hint.map(str::to_owned),
@@ -285,4 +383,9 @@ const fn is_none_lost(slots: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }

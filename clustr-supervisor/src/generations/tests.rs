@@ -3,6 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::control::protocol::{Change, FileChange, VariableChanges};
 
 const FIRST: Generation = Generation(1);
 const SECOND: Generation = Generation(2);
@@ -126,4 +127,65 @@ fn variables_of_files_are_read_at_each_reload() {
     std::fs::remove_file(folder.path().join("env")).unwrap();
     generations.begin(Ticket(2), Generation(3), SECOND);
     assert!(generations.launcher(Generation(3)).unwrap_err().to_string().contains("No such file"));
+}
+
+#[test]
+fn a_reload_that_would_change_nothing_differs_in_nothing() {
+    let folder = releases();
+    let generations = generations(program(&folder.path().join("one/server"), Some(folder.path().into())));
+    let same = generations.difference(Wish::default(), FIRST);
+    assert_eq!(same, Difference { generation: 1, ..Difference::default() });
+}
+
+#[test]
+fn a_difference_names_what_would_change_and_no_values() {
+    let folder = releases();
+    let real = folder.path().canonicalize().unwrap();
+    let env_file = folder.path().join("variables");
+    std::fs::write(&env_file, "KEPT").unwrap();
+    let read = {
+        let env_file = env_file.clone();
+        move || {
+            let names = std::fs::read_to_string(&env_file).map_err(|error| error.to_string())?;
+            Ok(names.split(' ').map(|name| (name.into(), "secret".into())).collect())
+        }
+    };
+    let program = program(&folder.path().join("current/server"), Some(folder.path().join("current")));
+    let program =
+        Program { env: vec![("KEPT".into(), "secret".into()), ("GONE".into(), "secret".into())], ..program };
+    let fresh = FreshEnv::new(read).of_files(vec![env_file.clone()]);
+    let generations = Generations::new(program, Some(fresh), (256, 1024)).unwrap();
+    turn(folder.path());
+    std::fs::write(&env_file, "KEPT NEW").unwrap();
+    let env = vec![("KEPT".into(), "another secret".into())];
+    let found = generations.difference(Wish { env, command: Vec::new() }, FIRST);
+    let in_release = |release: &str, file: &str| real.join(release).join(file).display().to_string();
+    assert_eq!(found.command, None);
+    let moved = |file| Some(Change { from: in_release("one", file), to: in_release("two", file) });
+    assert_eq!((found.program.clone(), found.folder.clone()), (moved("server"), moved("").map(trimmed)));
+    let one = |name: &str| vec![name.to_owned()];
+    let variables = VariableChanges { added: one("NEW"), changed: one("KEPT"), removed: one("GONE") };
+    assert_eq!(found.variables, variables);
+    let path = env_file.display().to_string();
+    assert_eq!(found.files, [FileChange { path, change: "replaced".into() }]);
+    assert!(!serde_json::to_string(&found).unwrap().contains("secret"));
+}
+
+fn trimmed(Change { from, to }: Change<String>) -> Change<String> {
+    let trim = |text: String| text.trim_end_matches('/').to_owned();
+    Change { from: trim(from), to: trim(to) }
+}
+
+#[test]
+fn a_version_that_cannot_be_started_is_said_before_it_is_tried() {
+    let folder = releases();
+    let generations = generations(program(&folder.path().join("one/server"), None));
+    let nowhere = Wish { env: Vec::new(), command: vec!["/nowhere/server".into()] };
+    let found = generations.difference(nowhere, FIRST);
+    assert!(found.error.unwrap().contains("/nowhere/server"));
+    assert_eq!(found.command.unwrap().to, ["/nowhere/server"]);
+    std::fs::remove_file(folder.path().join("one/server")).unwrap();
+    let gone = generations.difference(Wish::default(), FIRST);
+    assert_eq!(gone.files[0].change, "gone");
+    assert!(gone.error.is_some());
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::Origin;
+use super::{Origin, Stream};
 use crate::reactor::Registration;
 
 /// The longest line that is kept whole, in bytes.
@@ -117,22 +117,41 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// The last lines of a slot's standard error: what a person wants to see when it gave up.
+/// The last lines of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Tail(VecDeque<String>);
+pub(crate) struct Tails {
+    /// On standard error: what a person wants to see when it gave up.
+    pub(crate) errors: Tail,
+    /// On both, as they came: what a person wants to see when nothing has happened.
+    pub(crate) all: Tail,
+}
+
+impl Tails {
+    pub(crate) fn push(&mut self, stream: Stream, line: &[u8]) {
+        if stream == Stream::Stderr {
+            self.errors.push(line);
+        }
+        self.all.push(line);
+    }
+}
+
+/// The last lines of something. Once it is full, it needs no memory any more for further ones.
+#[derive(Debug, Default)]
+pub(crate) struct Tail(VecDeque<Vec<u8>>);
 
 impl Tail {
-    pub(crate) fn push(&mut self, line: &[u8]) {
-        if self.0.len() == TAIL_LINES_MAX {
-            self.0.pop_front();
-        }
-        let kept = &line[..line.len().min(TAIL_LINE_BYTES_MAX)];
-        self.0.push_back(String::from_utf8_lossy(kept).into_owned());
+    fn push(&mut self, line: &[u8]) {
+        let oldest = if self.0.len() == TAIL_LINES_MAX { self.0.pop_front() } else { None };
+        let mut kept = oldest.unwrap_or_default();
+        kept.clear();
+        kept.extend_from_slice(&line[..line.len().min(TAIL_LINE_BYTES_MAX)]);
+        self.0.push_back(kept);
     }
 
     /// The lines, oldest first, without the empty ones.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.iter().filter(|line| !line.trim().is_empty()).cloned().collect()
+        let lines = self.0.iter().map(|line| String::from_utf8_lossy(line).into_owned());
+        lines.filter(|line| !line.trim().is_empty()).collect()
     }
 }
 

@@ -8,24 +8,28 @@
 //!
 //! A slow reader slows the workers down, as a pipe does: while the writer moves, a pipe that finds no room is simply
 //! not read. A reader that has *stopped* does not: after [`STALL`] without a byte written, output is read and thrown
-//! away, and counted, until the writer moves again.
+//! away, and counted, until the writer moves again. Each output by itself: whoever reads one and not the other still reads.
 
 mod capture;
 mod format;
 mod outlet;
+mod sink;
+mod writer;
 
 pub(crate) use format::{Format, Origin, Stream};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use clustr_core::Time;
 use mio::Waker;
 
+use crate::config::LogFile;
 use crate::news::News;
 use crate::reactor::{Reactor, Wake};
-use capture::{Capture, Reading, Tail, pipe};
+use capture::{Capture, Reading, Tails, pipe};
 use outlet::{Outlet, STALL, Target};
 
 /// All output of one app.
@@ -36,11 +40,32 @@ pub(crate) struct Logs {
     captures: BTreeMap<u64, Capture>,
     next_capture: u64,
     /// By slot and incarnation.
-    tails: BTreeMap<(u32, u64), Tail>,
+    tails: BTreeMap<(u32, u64), Tails>,
+    /// Of each output.
+    stdout: Way,
+    stderr: Way,
+}
+
+/// How it goes on one output.
+#[derive(Debug)]
+struct Way {
+    target: Target,
     /// Pipes that found no room: they are read when there is some.
     waiting: BTreeSet<u64>,
     pressure: Pressure,
     lost_lines: u64,
+}
+
+impl Way {
+    const fn to(target: Target) -> Self {
+        Self { target, waiting: BTreeSet::new(), pressure: Pressure::Flowing, lost_lines: 0 }
+    }
+
+    fn take_up_waiting(&mut self, reactor: &mut Reactor) {
+        for id in std::mem::take(&mut self.waiting) {
+            reactor.again(Wake::Output(id));
+        }
+    }
 }
 
 /// How the writer keeps up.
@@ -55,16 +80,15 @@ enum Pressure {
 }
 
 impl Logs {
-    pub(crate) fn new(format: Format, waker: Waker) -> io::Result<Self> {
+    pub(crate) fn new(format: Format, waker: Waker, file: Option<LogFile>) -> io::Result<Self> {
         Ok(Self {
             format,
-            outlet: Outlet::new(waker)?,
+            outlet: Outlet::new(waker, file)?,
             captures: BTreeMap::new(),
             next_capture: 0,
             tails: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            pressure: Pressure::Flowing,
-            lost_lines: 0,
+            stdout: Way::to(Target::Stdout),
+            stderr: Way::to(Target::Stderr),
         })
     }
 
@@ -78,15 +102,25 @@ impl Logs {
         Ok(write)
     }
 
+    const fn way(&mut self, stream: Stream) -> &mut Way {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
     /// A worker's pipe can be read.
     pub(crate) fn readable(&mut self, id: u64, reactor: &mut Reactor, now: Time) {
-        if self.pressure == Pressure::Flowing && !self.outlet.has_room() {
-            self.pressure = Pressure::Stalled { since: now, written: self.outlet.progress() };
+        let Some(stream) = self.captures.get(&id).map(|capture| capture.origin.stream) else { return };
+        let target = self.way(stream).target;
+        if self.way(stream).pressure == Pressure::Flowing && !self.outlet.has_room(target) {
+            self.way(stream).pressure =
+                Pressure::Stalled { since: now, written: self.outlet.progress(target) };
         }
-        match self.pressure {
+        match self.way(stream).pressure {
             Pressure::Flowing => self.bring_out(id, reactor),
             Pressure::Stalled { .. } => {
-                self.waiting.insert(id);
+                self.way(stream).waiting.insert(id);
             }
             Pressure::Losing => self.throw_away(id, reactor),
         }
@@ -95,25 +129,21 @@ impl Logs {
     fn bring_out(&mut self, id: u64, reactor: &mut Reactor) {
         let Some(capture) = self.captures.get_mut(&id) else { return };
         let origin = capture.origin;
-        let tail = (origin.stream == Stream::Stderr)
-            .then(|| self.tails.entry((origin.slot, origin.incarnation)).or_default());
+        let tails = self.tails.entry((origin.slot, origin.incarnation)).or_default();
         let mut piece = Vec::new();
         let mut lines = 0;
-        let reading = capture.read(collect(&self.format, origin, tail, &mut piece, &mut lines));
-        let target = match origin.stream {
-            Stream::Stdout => Target::Stdout,
-            Stream::Stderr => Target::Stderr,
-        };
+        let reading = capture.read(collect(&self.format, origin, tails, &mut piece, &mut lines));
+        let target = self.way(origin.stream).target;
         if !piece.is_empty() && !self.outlet.send(target, piece) {
-            self.lost_lines += lines;
+            self.way(origin.stream).lost_lines += lines;
         }
         self.follow(id, reading, reactor);
     }
 
     fn throw_away(&mut self, id: u64, reactor: &mut Reactor) {
         let Some(capture) = self.captures.get_mut(&id) else { return };
-        let (reading, lines) = capture.discard();
-        self.lost_lines += lines;
+        let (stream, (reading, lines)) = (capture.origin.stream, capture.discard());
+        self.way(stream).lost_lines += lines;
         self.follow(id, reading, reactor);
     }
 
@@ -141,7 +171,12 @@ impl Logs {
 
     /// The last lines of a worker's standard error.
     pub(crate) fn tail(&self, slot: u32, incarnation: u64) -> Vec<String> {
-        self.tails.get(&(slot, incarnation)).map(Tail::lines).unwrap_or_default()
+        self.tails.get(&(slot, incarnation)).map(|tails| tails.errors.lines()).unwrap_or_default()
+    }
+
+    /// The last lines of a worker on both of its outputs.
+    pub(crate) fn last_output(&self, slot: u32, incarnation: u64) -> Vec<String> {
+        self.tails.get(&(slot, incarnation)).map(|tails| tails.all.lines()).unwrap_or_default()
     }
 
     /// Those of the slot's last worker that said anything.
@@ -149,7 +184,7 @@ impl Logs {
         self.tails
             .range((slot, 0)..=(slot, u64::MAX))
             .next_back()
-            .map(|(_, tail)| tail.lines())
+            .map(|(_, tails)| tails.errors.lines())
             .unwrap_or_default()
     }
 
@@ -162,47 +197,60 @@ impl Logs {
     pub(crate) fn news(&mut self, news: &News) {
         let piece = self.format.news(news);
         if !piece.is_empty() && !self.outlet.send(Target::Stderr, piece) {
-            self.lost_lines += 1;
+            self.stderr.lost_lines += 1;
             // Asks to be woken when there is room, so that the loss is told.
-            self.outlet.has_room();
+            self.outlet.has_room(Target::Stderr);
         }
+    }
+
+    /// Has a small file written, by the thread that may block; says whether that was taken.
+    pub(crate) fn record(&self, path: PathBuf, content: Vec<u8>) -> bool {
+        self.outlet.record(path, content)
+    }
+
+    /// Whether a record could not be written; told once.
+    pub(crate) fn take_record_failed(&self) -> bool {
+        self.outlet.take_record_failed()
     }
 
     /// When to call [`Logs::handle_timeout`].
     pub(crate) fn deadline(&self) -> Option<Time> {
-        match self.pressure {
+        let due = |way: &Way| match way.pressure {
             Pressure::Stalled { since, .. } => Some(since + STALL),
             Pressure::Flowing | Pressure::Losing => None,
-        }
+        };
+        [due(&self.stdout), due(&self.stderr)].into_iter().flatten().min()
     }
 
     /// Tells a slow reader from one that has stopped.
     pub(crate) fn handle_timeout(&mut self, reactor: &mut Reactor, now: Time) {
-        let Pressure::Stalled { since, written } = self.pressure else { return };
-        if now < since + STALL {
-            return;
+        for way in [&mut self.stdout, &mut self.stderr] {
+            let Pressure::Stalled { since, written } = way.pressure else { continue };
+            if now < since + STALL {
+                continue;
+            }
+            let progress = self.outlet.progress(way.target);
+            if progress == written {
+                way.pressure = Pressure::Losing;
+                way.take_up_waiting(reactor);
+            } else {
+                way.pressure = Pressure::Stalled { since: now, written: progress };
+            }
         }
-        let progress = self.outlet.progress();
-        if progress != written {
-            self.pressure = Pressure::Stalled { since: now, written: progress };
-            return;
-        }
-        self.pressure = Pressure::Losing;
-        self.take_up_waiting(reactor);
     }
 
     /// The writer has room again: says how many lines were lost meanwhile.
     pub(crate) fn resume(&mut self, reactor: &mut Reactor) -> Option<u64> {
-        self.pressure = Pressure::Flowing;
-        self.take_up_waiting(reactor);
-        let lost = std::mem::take(&mut self.lost_lines);
-        (lost > 0).then_some(lost)
-    }
-
-    fn take_up_waiting(&mut self, reactor: &mut Reactor) {
-        for id in std::mem::take(&mut self.waiting) {
-            reactor.again(Wake::Output(id));
+        let mut lost = 0;
+        for way in [&mut self.stdout, &mut self.stderr] {
+            let waits = way.pressure != Pressure::Flowing || way.lost_lines > 0;
+            if waits && self.outlet.has_room(way.target) {
+                way.pressure = Pressure::Flowing;
+                way.take_up_waiting(reactor);
+                lost += std::mem::take(&mut way.lost_lines);
+            }
         }
+        (lost > 0).then_some(lost)
     }
 
     /// Lets the writer finish.
@@ -211,18 +259,16 @@ impl Logs {
     }
 }
 
-/// Formats each line into the piece, and keeps it in the tail.
+/// Formats each line into the piece, and keeps it in the tails.
 fn collect<'a>(
     format: &'a Format,
     origin: Origin,
-    mut tail: Option<&'a mut Tail>,
+    tails: &'a mut Tails,
     piece: &'a mut Vec<u8>,
     lines: &'a mut u64,
 ) -> impl FnMut(&[u8]) + 'a {
     move |line| {
-        if let Some(tail) = &mut tail {
-            tail.push(line);
-        }
+        tails.push(origin.stream, line);
         format.line(piece, origin, line);
         *lines += 1;
     }

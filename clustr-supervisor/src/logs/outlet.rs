@@ -1,33 +1,37 @@
 //! The way out: a bounded queue to the one thread that may block.
 //!
-//! Owns the writer thread and the count of bytes on their way. Never blocks the loop. The two threads share three
-//! numbers and a channel, no lock.
+//! Owns the loop's side, and the count of what is on its way to each of the two outputs. Never blocks the loop. The two
+//! threads share a few numbers and a channel, no lock. What a stopped reader of one output holds up is that output alone.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use mio::Waker;
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
 
-/// Bytes on their way to the writer: no more is read from workers from then on.
+use super::sink::Sink;
+use super::writer::Writer;
+use crate::config::LogFile;
+
+/// Bytes on their way to an output: no more is read for it from workers from then on.
 const QUEUE_BYTES_FULL: usize = 1024 * 1024;
 
-/// Bound: bytes on their way to the writer, with what was read when there was room, and news.
+/// Bound: bytes on their way to an output, with what was read when there was room, and news.
 const QUEUE_BYTES_MAX: usize = 2 * QUEUE_BYTES_FULL;
 
-/// Bound: pieces on their way to the writer.
+/// Bound: pieces on their way to an output.
 const QUEUE_PIECES_MAX: usize = 1024;
 
 /// How long the writer may be stuck before output is thrown away rather than kept waiting.
 pub(crate) const STALL: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a reader that has stopped.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a piece goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,130 +40,182 @@ pub(crate) enum Target {
     Stderr,
 }
 
+/// Something for the writer to do.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// A piece for an output.
+    Piece(Target, Vec<u8>),
+    /// A small file, to be there as a whole or as it was before.
+    Record(PathBuf, Vec<u8>),
+}
+
 /// The loop's side of the way out.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    pieces: Option<Sender<(Target, Vec<u8>)>>,
+    errands: Option<Sender<Errand>>,
     gone: Receiver<()>,
     shared: Arc<Shared>,
 }
 
+/// What the two threads know in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    stdout: Lane,
+    stderr: Lane,
+    /// The same file, pipe or terminal for both: one lane, and everything in order.
+    pub(super) is_one: bool,
+    /// Bound: records on their way; a newer one makes the one before it pointless.
+    records: AtomicUsize,
+    /// The writer waits for an output to take more, and hears of new errands by the bell alone.
+    pub(super) is_waiting: AtomicBool,
+    pub(super) bell: OwnedFd,
+    /// The last record could not be written.
+    pub(super) record_failed: AtomicBool,
+}
+
+/// What is on its way to one output.
 #[derive(Debug, Default)]
-struct Shared {
-    queued_bytes: AtomicUsize,
-    written_pieces: AtomicU64,
+struct Lane {
+    bytes: AtomicUsize,
+    pieces: AtomicUsize,
+    written: AtomicU64,
     /// The loop has found no room and wants to be woken.
     awaited: AtomicBool,
 }
 
+/// Bound: records of workers that wait to be written. One is written in microseconds, unless the disk is stuck.
+const RECORDS_MAX: usize = 64;
+
 impl Outlet {
     /// Starts the writer; `waker` wakes the loop when there is room again.
-    pub(crate) fn new(waker: Waker) -> io::Result<Self> {
-        let (pieces, queue) = bounded(QUEUE_PIECES_MAX);
+    pub(crate) fn new(waker: Waker, file: Option<LogFile>) -> io::Result<Self> {
+        // Bound: each lane's own, and the records'.
+        let (errands, queue) = unbounded();
         let (leaving, gone) = bounded(0);
-        let shared = Arc::new(Shared::default());
-        let writer = Writer { queue, shared: Arc::clone(&shared), waker, _leaving: leaving };
+        let (stdout, stderr) = (Sink::stdout(file), Sink::stderr());
+        let shared = Arc::new(Shared {
+            stdout: Lane::default(),
+            stderr: Lane::default(),
+            is_one: stdout.is_same(&stderr),
+            records: AtomicUsize::new(0),
+            is_waiting: AtomicBool::new(false),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            record_failed: AtomicBool::new(false),
+        });
+        let writer = Writer::new(queue, [stdout, stderr], Arc::clone(&shared), waker, leaving);
         std::thread::Builder::new()
             .name("writer".into())
             .stack_size(128 * 1024)
             .spawn(move || writer.run())?;
-        Ok(Self { pieces: Some(pieces), gone, shared })
+        Ok(Self { errands: Some(errands), gone, shared })
     }
 
     /// Whether another turn's worth of output finds room. If not, the loop is woken when it does.
-    pub(crate) fn has_room(&self) -> bool {
-        if self.is_roomy() {
+    pub(crate) fn has_room(&self, target: Target) -> bool {
+        let lane = self.shared.lane(target);
+        if lane.is_roomy() {
             return true;
         }
-        self.shared.awaited.store(true, Ordering::SeqCst);
+        lane.awaited.store(true, Ordering::SeqCst);
         // The writer may have finished between the two looks, before it could see that it is awaited.
-        self.is_roomy()
-    }
-
-    fn is_roomy(&self) -> bool {
-        let full = self.pieces.as_ref().is_none_or(Sender::is_full);
-        !full && self.shared.queued_bytes.load(Ordering::SeqCst) < QUEUE_BYTES_FULL
+        lane.is_roomy()
     }
 
     /// How many pieces have been written so far: whether this moves tells a slow reader from one that has stopped.
-    pub(crate) fn progress(&self) -> u64 {
-        self.shared.written_pieces.load(Ordering::SeqCst)
+    pub(crate) fn progress(&self, target: Target) -> u64 {
+        self.shared.lane(target).written.load(Ordering::SeqCst)
     }
 
     /// Sends a piece; says whether it was taken.
     pub(crate) fn send(&self, target: Target, piece: Vec<u8>) -> bool {
-        let Some(pieces) = &self.pieces else { return false };
-        let bytes = piece.len();
+        let (lane, bytes) = (self.shared.lane(target), piece.len());
         // Only this side adds: what is read here cannot grow before the addition.
-        if self.shared.queued_bytes.load(Ordering::SeqCst) + bytes > QUEUE_BYTES_MAX {
+        let has_room = lane.bytes.load(Ordering::SeqCst) + bytes <= QUEUE_BYTES_MAX
+            && lane.pieces.load(Ordering::SeqCst) < QUEUE_PIECES_MAX;
+        if !has_room {
             return false;
         }
-        self.shared.queued_bytes.fetch_add(bytes, Ordering::SeqCst);
-        match pieces.try_send((target, piece)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.shared.queued_bytes.fetch_sub(bytes, Ordering::SeqCst);
-                false
-            }
+        lane.bytes.fetch_add(bytes, Ordering::SeqCst);
+        lane.pieces.fetch_add(1, Ordering::SeqCst);
+        self.dispatch(Errand::Piece(target, piece))
+    }
+
+    /// Has a small file written; says whether that was taken.
+    pub(crate) fn record(&self, path: PathBuf, content: Vec<u8>) -> bool {
+        if self.shared.records.load(Ordering::SeqCst) >= RECORDS_MAX {
+            return false;
         }
+        self.shared.records.fetch_add(1, Ordering::SeqCst);
+        self.dispatch(Errand::Record(path, content))
+    }
+
+    /// Whether a record could not be written; told once.
+    pub(crate) fn take_record_failed(&self) -> bool {
+        self.shared.record_failed.swap(false, Ordering::SeqCst)
+    }
+
+    fn dispatch(&self, errand: Errand) -> bool {
+        let sent = self.errands.as_ref().is_some_and(|errands| errands.send(errand).is_ok());
+        self.shared.ring_if_waiting();
+        sent
     }
 
     /// Lets the writer finish, but does not wait for ever for a reader that has stopped.
     pub(crate) fn close(&mut self) {
-        self.pieces = None;
+        self.errands = None;
+        self.shared.ring();
         // Nothing is ever sent: the receive ends when the writer's end is dropped, or after the farewell.
-        let _ = self.gone.recv_timeout(FAREWELL);
+        let _ = self.gone.recv_timeout(FAREWELL + FAREWELL / 2);
     }
 }
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        if self.pieces.is_some() {
+        if self.errands.is_some() {
             self.close();
         }
     }
 }
 
-/// The writer's side.
-struct Writer {
-    queue: Receiver<(Target, Vec<u8>)>,
-    shared: Arc<Shared>,
-    waker: Waker,
-    _leaving: Sender<()>,
-}
-
-impl Writer {
-    fn run(self) {
-        while let Ok((target, piece)) = self.queue.recv() {
-            match target {
-                Target::Stdout => write_all(rustix::stdio::stdout(), &piece),
-                Target::Stderr => write_all(rustix::stdio::stderr(), &piece),
-            }
-            let left = self.shared.queued_bytes.fetch_sub(piece.len(), Ordering::SeqCst) - piece.len();
-            self.shared.written_pieces.fetch_add(1, Ordering::SeqCst);
-            let roomy = left < QUEUE_BYTES_FULL / 2 && self.queue.len() < QUEUE_PIECES_MAX / 2;
-            if roomy && self.shared.awaited.swap(false, Ordering::SeqCst) {
-                // A loop that is gone needs no waking.
-                let _ = self.waker.wake();
-            }
-        }
+impl Lane {
+    fn is_roomy(&self) -> bool {
+        self.bytes.load(Ordering::SeqCst) < QUEUE_BYTES_FULL
+            && self.pieces.load(Ordering::SeqCst) < QUEUE_PIECES_MAX
     }
 }
 
-/// Writes everything, or as much as whoever reads will take: a closed pipe swallows the rest.
-fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match rustix::io::write(target, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait_writable(target),
-            Err(_) => return,
+impl Shared {
+    fn lane(&self, target: Target) -> &Lane {
+        match target {
+            Target::Stdout => &self.stdout,
+            Target::Stderr if self.is_one => &self.stdout,
+            Target::Stderr => &self.stderr,
         }
     }
-}
 
-/// Somebody else may have made the terminal that we share non-blocking.
-fn wait_writable(target: BorrowedFd<'_>) {
-    let mut fds = [PollFd::new(&target, PollFlags::OUT)];
-    let _ = rustix::event::poll(&mut fds, None);
+    /// A piece is gone; says whether the loop waits for the room that it leaves.
+    pub(super) fn wrote(&self, target: Target, bytes: usize) -> bool {
+        let lane = self.lane(target);
+        let bytes_left = lane.bytes.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        let pieces_left = lane.pieces.fetch_sub(1, Ordering::SeqCst) - 1;
+        lane.written.fetch_add(1, Ordering::SeqCst);
+        let roomy = bytes_left < QUEUE_BYTES_FULL / 2 && pieces_left < QUEUE_PIECES_MAX / 2;
+        roomy && lane.awaited.swap(false, Ordering::SeqCst)
+    }
+
+    /// A record is written, or is not.
+    pub(super) fn recorded(&self) {
+        self.records.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn ring_if_waiting(&self) {
+        if self.is_waiting.load(Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        // It fails only if it has been rung 2⁶⁴ times and was not heard.
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
 }

@@ -1,6 +1,6 @@
 //! What a process uses: for `status`.
 //!
-//! Owns the reading of `/proc/PID/stat` (proc(5)). A process that cannot be looked at has no figures, and no error.
+//! Owns the reading of `/proc/PID/stat` and `/proc/PID/fd` (proc(5)). A process that cannot be looked at has no figures, and no error.
 
 use std::fs;
 use std::time::Duration;
@@ -19,16 +19,42 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields 14, 15 (utime, stime, in ticks) and 24 (rss, in pages), counted after the name, which may hold anything.
+/// When the process of this number was started, in clock ticks since the boot: field 22. Two processes of one number never
+/// have the same.
+pub(crate) fn born(pid: u32) -> Option<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 22)
+}
+
+/// A field of `/proc/PID/stat` behind the name, which may hold anything.
+fn field(stat: &str, number: usize) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+}
+
+/// The inodes of its sockets; `None` if it cannot be looked at, or has more descriptors than are `left`, from which those
+/// that were looked at are taken.
+pub(crate) fn sockets(pid: u32, left: &mut usize) -> Option<Vec<u64>> {
+    let mut inodes = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()? {
+        *left = left.checked_sub(1)?;
+        // What was closed since is no socket any more.
+        let Ok(target) = fs::read_link(entry.ok()?.path()) else { continue };
+        inodes.extend(target.to_str().and_then(socket_inode));
+    }
+    Some(inodes)
+}
+
+/// `socket:[4026531]`.
+fn socket_inode(target: &str) -> Option<u64> {
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Fields 14, 15 (utime, stime, in ticks) and 24 (rss, in pages).
 fn parse(stat: &str) -> Option<Usage> {
-    let after_name = stat.rsplit_once(')')?.1;
-    let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    let ticks = field(14)?.checked_add(field(15)?)?;
+    let ticks = field(stat, 14)?.checked_add(field(stat, 15)?)?;
     let page = u64::try_from(rustix::param::page_size()).ok()?;
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     Some(Usage {
-        rss_bytes: field(24)?.saturating_mul(page),
+        rss_bytes: field(stat, 24)?.saturating_mul(page),
         cpu: Duration::from_millis(ticks.saturating_mul(1_000) / per_second),
     })
 }
@@ -44,6 +70,18 @@ mod tests {
         assert_eq!(usage.rss_bytes, 3 * rustix::param::page_size() as u64);
         assert_eq!(usage.cpu, Duration::from_millis(75 * 1_000 / rustix::param::clock_ticks_per_second()));
         assert_eq!(parse("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn sockets_are_found_among_the_descriptors_within_the_bound() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = clustr_net::sock_diag::inode(&socket).unwrap();
+        let mut left = 100_000;
+        assert!(sockets(std::process::id(), &mut left).unwrap().contains(&inode));
+        assert!(left < 100_000);
+        assert_eq!(sockets(std::process::id(), &mut 1), None, "it has more than one descriptor");
+        assert_eq!(socket_inode("socket:[12]"), Some(12));
+        assert_eq!(socket_inode("pipe:[12]"), None);
     }
 
     #[test]

@@ -5,12 +5,14 @@
 mod courtesy;
 mod facts;
 mod lookup;
+mod orphans;
 mod spawn;
 mod tree;
 
 pub(crate) use courtesy::Courtesy;
-pub(crate) use facts::usage;
+pub(crate) use facts::{sockets, usage};
 pub(crate) use lookup::{LookupError, examine, lookup};
+pub(crate) use orphans::{Record, end as end_orphans};
 pub(crate) use spawn::{Launcher, Outfit, SpawnError};
 pub(crate) use tree::Strangers;
 
@@ -32,6 +34,8 @@ const FAREWELL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 pub(crate) struct Process {
     pid: Pid,
     pidfd: OwnedFd,
+    /// When it was started, in the kernel's own count; `None` without procfs.
+    born: Option<u64>,
     /// From then on the number may be somebody else's, and is not used any more.
     reaped: bool,
 }
@@ -100,7 +104,10 @@ impl AsFd for Process {
 
 /// A process that a worker started and that speaks for it: the node below a shell, say.
 #[derive(Debug)]
-pub(crate) struct Speaker(OwnedFd);
+pub(crate) struct Speaker {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
 
 impl Speaker {
     /// The process of this number, if it belongs to the worker's group. It is held first and checked then: a number
@@ -109,12 +116,17 @@ impl Speaker {
         let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let held = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         let ours = pid != leader.pid && getpgid(Some(pid)).ok()? == leader.pid;
-        ours.then_some(Self(held))
+        ours.then_some(Self { pid, pidfd: held })
     }
 
     /// Sends a signal; says whether the process was still there.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        pidfd_send_signal(&self.0, raw(signal)).is_ok()
+        pidfd_send_signal(&self.pidfd, raw(signal)).is_ok()
+    }
+
+    /// Its number: for questions to procfs alone, for it may have ended.
+    pub(crate) const fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 }
 

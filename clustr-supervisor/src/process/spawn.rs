@@ -15,7 +15,7 @@ use clustr_net::activation::PidEntry;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::Pid;
 
-use super::{LookupError, Process, examine, lookup};
+use super::{LookupError, Process, examine, facts, lookup};
 use crate::config::Program;
 use crate::generations::Broken;
 use crate::sys::{self, Prepared, Step};
@@ -151,6 +151,11 @@ impl Launcher {
         self.cwd.as_deref()
     }
 
+    /// The variables that all workers have, by name, each as `NAME=value`.
+    pub(crate) const fn variables(&self) -> &BTreeMap<OsString, CString> {
+        &self.env
+    }
+
     /// Where the program is now, by the name under which it was found.
     pub(crate) fn named_path(&self) -> Result<PathBuf, LookupError> {
         let found = lookup(&self.command, self.cwd.as_deref(), self.path.as_deref())?;
@@ -184,8 +189,9 @@ impl Launcher {
             nofile: self.nofile,
         };
         let (pid, pidfd) = sys::spawn(prepared).map_err(explain)?;
+        let born = facts::born(pid);
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel gives positive pids");
-        Ok(Process { pid, pidfd, reaped: false })
+        Ok(Process { pid, pidfd, born, reaped: false })
     }
 
     /// The app's variables, with the worker's own instead of those of the same name.

@@ -31,6 +31,20 @@ pub(super) fn kill_descendants(root: Pid) {
     }
 }
 
+/// All descendants of a process, held by pidfds.
+pub(super) fn hold_descendants(root: Pid) -> Vec<OwnedFd> {
+    let (mut held, mut parents) = (Vec::new(), vec![(root, 0)]);
+    while let Some((parent, depth)) = parents.pop() {
+        for child in children(parent) {
+            if let Some(one) = hold(child, parent).filter(|_| depth < DEPTH_MAX) {
+                held.push(one);
+                parents.push((child, depth + 1));
+            }
+        }
+    }
+    held
+}
+
 /// Kills the children last: who has lost its parent is not found below it any more.
 fn kill_below(parent: Pid, killed: &mut HashSet<Pid>, depth: usize) {
     if depth == DEPTH_MAX {

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use clustr_core::{Event, Time, WorkerId};
-use clustr_net::handoff::{Handover, Progress, Said, SendError, Sender};
+use clustr_net::handoff::{Handover, Progress, Said, Sender};
 use clustr_net::{Connection, FdChannel};
 
 use super::given::Given;
 use super::handoff::{Credits, Via};
+use super::messages::as_value;
 use super::{Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact};
 use crate::config::ReadyWhen;
 use crate::news::Fact;
@@ -151,16 +152,6 @@ impl Sharing {
         }
     }
 
-    /// Sends a message to a worker's program, which need not have said anything yet.
-    pub(crate) fn send(worker: &mut Worker, message: &str) -> Result<(), SendError> {
-        let channel = worker.channel.as_mut().and_then(|channel| channel.sender.as_mut());
-        let sender = channel.ok_or(SendError::Closed)?;
-        sender.send(message.as_bytes())?;
-        // What cannot be sent now goes when the channel is writable; a channel that is broken says so by itself.
-        let _ = sender.flush();
-        Ok(())
-    }
-
     /// Tells a worker to finish what is open. Says whether anybody has heard of it there.
     pub(super) fn drain_channel(&mut self, worker: &mut Worker) -> bool {
         let Some(channel) = &mut worker.channel else { return false };
@@ -276,9 +267,7 @@ fn source(fd: impl AsFd) -> Option<std::net::IpAddr> {
 
 /// A message as observers see it: JSON as it is, anything else as a string.
 fn as_json(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-    if is_json { text.into_owned() } else { serde_json::Value::from(text).to_string() }
+    as_value(&String::from_utf8_lossy(bytes))
 }
 
 fn broken(id: WorkerId, why: &io::Error) -> Fact {

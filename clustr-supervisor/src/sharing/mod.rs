@@ -8,6 +8,7 @@
 mod channel;
 mod given;
 mod handoff;
+mod messages;
 mod node;
 mod queues;
 mod rescue;
@@ -22,10 +23,11 @@ use std::time::Duration;
 use clustr_core::{Event, SlotId, Time, WorkerId};
 use clustr_net::node::{Closed, Fate, Table};
 use clustr_net::queue::Plan;
-use clustr_net::{Connection, balance};
+use clustr_net::{Addr, Connection, balance};
 
 use self::given::Given;
 use self::handoff::{Handoff, Via};
+pub(crate) use self::messages::SendFault;
 use self::queues::Seats;
 use crate::config::{Balance, Config, Delivery, ReadyWhen, Share};
 use crate::error::{ListenError, StartError};
@@ -354,7 +356,20 @@ impl Sharing {
 
     /// What the workers listen on.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        self.table.addrs().map(ToString::to_string).collect()
+        self.addrs().map(ToString::to_string).collect()
+    }
+
+    /// The same, as addresses.
+    pub(crate) fn addrs(&self) -> impl Iterator<Item = &Addr> {
+        self.table.addrs()
+    }
+
+    /// How many connections a worker has open that gets all of them over clustr's channel, and counts them there.
+    pub(crate) fn open(&self, worker: &Worker) -> Option<u64> {
+        let by_channel = self.handoff.is_some() && worker.node.state == ChannelState::Silent;
+        let channel =
+            worker.channel.as_ref().filter(|channel| by_channel && channel.state != ChannelState::Silent)?;
+        channel.sender.as_ref().map(clustr_net::handoff::Sender::open)
     }
 }
 

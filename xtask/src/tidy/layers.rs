@@ -37,6 +37,7 @@ const MAY_SHIP: &[(&str, &[&str])] = &[
             "clustr-net",
             "clustr-supervisor",
             "humantime",
+            "indicatif",
             "mio",
             "nix",
             "num_cpus",

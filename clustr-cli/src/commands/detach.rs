@@ -1,0 +1,234 @@
+//! `clustr run --detach`: the primary in the background.
+//!
+//! Owns its start, up to the moment in which every worker is ready, and where its output goes: a file that is replaced when
+//! it is full. Never supervises: what runs in the background is `clustr run`, in a session of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use clustr_supervisor::config::Output;
+use clustr_supervisor::control::place;
+use clustr_supervisor::control::protocol::Status;
+use clustr_supervisor::news::Fact;
+use serde::Serialize;
+
+use super::plan;
+use crate::args::RunArgs;
+use crate::client::{Client, ClientError};
+use crate::clock::Deadline;
+use crate::exit_code;
+use crate::failure::{Background, Failure, Usage};
+use crate::names::shell_line;
+use crate::render::progress::{self, Work};
+use crate::render::{self, units};
+
+/// When the file of output is full. There are two such files at most.
+pub(super) const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How often something is looked at that says nothing by itself.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// How much of the output is shown of a start that failed.
+const LAST_LINES_MAX: usize = 24;
+const LAST_BYTES_MAX: u64 = 32 * 1024;
+
+/// Starts it, and waits until it serves.
+pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
+    let json = args.json;
+    if args.options.log == Some(Output::Inherit) {
+        return Err(Failure::Usage(Usage {
+            what: "--detach and --log inherit cannot be given together".to_owned(),
+            detail: Some("in the background the output goes to a file, which has to stay short".to_owned()),
+            hint: Some("leave --log out".to_owned()),
+        }));
+    }
+    let by_path = args.options.control.clone();
+    let plan = plan::make(args.options, args.command, Vec::new())?;
+    // What cannot be started at all is said at once, and here.
+    clustr_supervisor::find_program(&plan.config.program)?;
+    if let Some((what, instead)) = &plan.odd {
+        render::warning(what, instead);
+    }
+    let control = plan.config.control.unwrap_or_default();
+    let log = Log::open(log_path(by_path, &plan.config.name)?)?;
+    let child = start(&log)?;
+    let mut start = Start { child, log, name: plan.config.name };
+    let status = start.await_ready(&control, json)?;
+    start.tell(&status, &control, json)
+}
+
+/// Beside a control socket that has a place of its own; else by the primary's name.
+fn log_path(control: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {
+    if let Some(mut path) = control {
+        path.as_mut_os_string().push(".log");
+        return Ok(std::path::absolute(path).map_err(Background::Folder)?);
+    }
+    Ok(place::log_dir().map_err(Background::Folder)?.join(format!("{name}.log")))
+}
+
+/// What runs in the background ends with nobody's terminal: setsid(2), which a process that leads a group is refused, and
+/// then its caller has seen to that already.
+pub(super) fn leave_terminal() {
+    let _ = rustix::process::setsid();
+}
+
+/// The same command, told that it is what runs in the background.
+fn start(log: &Log) -> Result<Child, Failure> {
+    let mut words = std::env::args_os();
+    let itself = words.next().unwrap_or_else(|| "clustr".into());
+    #[expect(clippy::disallowed_methods, reason = "it is a primary that is started, and no worker")]
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(itself).args(["run", "--detached"]).arg(&log.path).args(words.skip(1));
+    let output = || log.file.try_clone().map(Stdio::from).map_err(Background::Start);
+    command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+    Ok(command.spawn().map_err(Background::Start)?)
+}
+
+/// The file of output, and where this start's begins.
+struct Log {
+    path: PathBuf,
+    file: File,
+    begins: u64,
+}
+
+impl Log {
+    fn open(path: PathBuf) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).append(true).create(true).mode(0o600).open(&path);
+        let file = opened.map_err(|error| Background::File(path.clone(), error))?;
+        let begins = file.metadata().map_or(0, |found| found.len());
+        Ok(Self { path, file, begins })
+    }
+
+    /// The last lines since the start.
+    fn last_lines(&self) -> Option<String> {
+        let mut file = File::open(&self.path).ok()?;
+        let end = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(self.begins.max(end.saturating_sub(LAST_BYTES_MAX)))).ok()?;
+        let mut bytes = Vec::new();
+        file.take(LAST_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LAST_LINES_MAX)..];
+        (!shown.is_empty()).then(|| shown.join("\n"))
+    }
+}
+
+/// A primary that has been started.
+struct Start {
+    child: Child,
+    log: Log,
+    name: String,
+}
+
+/// What has become of it, to a script.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    ok: bool,
+    state: &'static str,
+    name: &'a str,
+    pid: u32,
+    control: &'a Path,
+    log: &'a Path,
+    ready: u32,
+    wanted: u32,
+}
+
+impl Start {
+    /// Waits until every worker is ready, or it has become clear that they never all will be.
+    fn await_ready(&mut self, control: &Path, json: bool) -> Result<Status, Failure> {
+        let mut client = loop {
+            self.fail_if_ended()?;
+            match self.connect(control) {
+                Some(client) => break client,
+                None => glance(),
+            }
+        };
+        if json {
+            client.subscribe()?;
+        } else {
+            client.attend(progress::witness(Work::Start))?;
+        }
+        loop {
+            let status = self.hear(client.status())?;
+            if status.state != "starting" {
+                return Ok(status);
+            }
+            // Between two pictures, whatever changes one is told.
+            loop {
+                self.fail_if_ended()?;
+                match client.news(Deadline::after(Some(GLANCE * 10))) {
+                    Ok(news) if matches!(news.fact, Fact::Running { .. } | Fact::Ending { .. }) => break,
+                    Ok(_) | Err(ClientError::TimedOut(_)) => {}
+                    Err(gone) => self.hear(Err(gone))?,
+                }
+            }
+        }
+    }
+
+    /// At this path another primary of the same name may answer, which is why ours is about to end.
+    fn connect(&self, control: &Path) -> Option<Client> {
+        let mut client = Client::connect(control).ok()?;
+        client.status().ok().filter(|status| status.pid == self.child.id())?;
+        Some(client)
+    }
+
+    /// A primary that does not answer any more is about to end.
+    fn hear<T>(&mut self, said: Result<T, ClientError>) -> Result<T, Failure> {
+        match said {
+            Ok(said) => Ok(said),
+            Err(ClientError::HungUp | ClientError::Io(_)) => {
+                let ended = self.child.wait().map_err(ClientError::Io)?;
+                Err(self.ended(ended))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn fail_if_ended(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(ended)) => Err(self.ended(ended)),
+            Err(error) => Err(ClientError::Io(error).into()),
+        }
+    }
+
+    fn ended(&self, ended: ExitStatus) -> Failure {
+        let what = format!("'{}' has ended before it was ready: {ended}", self.name);
+        Background::NotReady(what, self.log.last_lines(), self.hint()).into()
+    }
+
+    fn hint(&self) -> String {
+        format!("less {}", shell_line([&self.log.path]))
+    }
+
+    fn tell(&self, status: &Status, control: &Path, json: bool) -> Result<u8, Failure> {
+        let (ready, wanted) = status.apps.first().map_or((0, 0), |app| (app.ready, app.wanted));
+        if ready < wanted {
+            let all = units::plural(wanted.into(), "worker");
+            let what =
+                format!("only {ready} of {all} are ready; '{}' runs on, pid {}", self.name, status.pid);
+            return Err(Background::NotReady(what, self.log.last_lines(), self.hint()).into());
+        }
+        let (name, pid, log) = (&*self.name, status.pid, &*self.log.path);
+        let text = if json {
+            let outcome = Outcome { ok: true, state: "done", name, pid, control, log, ready, wanted };
+            serde_json::to_string(&outcome).map_err(|error| Failure::Output(error.into()))?
+        } else {
+            let all = units::plural(wanted.into(), "worker");
+            format!("{name}: {all} ready, primary pid {pid}\noutput in {}", log.display())
+        };
+        render::output(&text)?;
+        Ok(exit_code::DONE)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells of a socket that is not there yet")]
+fn glance() {
+    std::thread::sleep(GLANCE);
+}

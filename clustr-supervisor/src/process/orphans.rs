@@ -1,0 +1,241 @@
+//! Workers of a primary that was killed: known to the next one of its name, and ended by it.
+//!
+//! Owns the record beside the control socket, while the primary lives, and the end of those who are in it, before the next
+//! one binds. A process is told apart by its number and its start (proc(5), `/proc/PID/stat`, field 22) within one boot and
+//! one pid namespace, and signalled through a pidfd that was opened before the look: never by a number that somebody else has
+//! by now. Never writes the record itself: the writer thread does.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+
+use super::{Process, facts, raw, tree};
+use crate::clock;
+
+/// Bound: a record of some 4,000 processes.
+const RECORD_BYTES_MAX: u64 = 128 * 1024;
+
+/// How long the end of a killed process is waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Who would be left if this process were killed.
+#[derive(Debug)]
+pub(crate) struct Record {
+    path: PathBuf,
+    header: String,
+    is_stale: bool,
+}
+
+impl Record {
+    /// Beside this control socket; `None` where processes could not be told apart later.
+    pub(crate) fn beside(socket: &Path) -> Option<Self> {
+        Some(Self { path: path(socket), header: header()?, is_stale: false })
+    }
+
+    /// Somebody has come or gone.
+    pub(crate) const fn touch(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// What is to be written where, if anybody has come or gone since the last time.
+    pub(crate) fn take<'a>(
+        &mut self,
+        workers: impl Iterator<Item = &'a Process>,
+    ) -> Option<(PathBuf, Vec<u8>)> {
+        if !std::mem::take(&mut self.is_stale) {
+            return None;
+        }
+        let mut text = self.header.clone();
+        for process in workers {
+            if let Some(born) = process.born {
+                // A string takes everything.
+                let _ = writeln!(text, "{} {born}", process.pid.as_raw_nonzero());
+            }
+        }
+        Some((self.path.clone(), text.into_bytes()))
+    }
+
+    /// Nobody is left.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Ends everybody in the record beside this control socket, whose owner has to be dead: politely, then by SIGKILL. Says how
+/// many there were.
+pub(crate) fn end(socket: &Path, signal: Signal, patience: Duration) -> usize {
+    let path = path(socket);
+    let Ok(text) = read(&path) else { return 0 };
+    let mut orphans: Vec<Orphan> = entries(&text).filter_map(|(pid, born)| Orphan::find(pid, born)).collect();
+    let count = orphans.len();
+    for orphan in &orphans {
+        let _ = pidfd_send_signal(&orphan.pidfd, raw(signal));
+    }
+    await_all(&mut orphans, patience, |orphan| orphan.follow_up(signal));
+    orphans.iter().for_each(Orphan::kill);
+    await_all(&mut orphans, FAREWELL, |_| ());
+    let _ = fs::remove_file(path);
+    count
+}
+
+/// A worker without a primary, and what it had started when it was found.
+#[derive(Debug)]
+struct Orphan {
+    pid: Pid,
+    pidfd: OwnedFd,
+    below: Vec<OwnedFd>,
+    is_gone: bool,
+}
+
+impl Orphan {
+    /// Held first and looked at then: a number that was given to somebody else before fails the look.
+    fn find(pid: Pid, born: u64) -> Option<Self> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        if facts::born(pid.as_raw_nonzero().get().unsigned_abs())? != born || has_ended(&pidfd) {
+            return None;
+        }
+        Some(Self { pid, pidfd, below: tree::hold_descendants(pid), is_gone: false })
+    }
+
+    /// Looks whether it has gone; what it had started is asked then as well.
+    fn look(&mut self) {
+        self.is_gone = self.is_gone || has_ended(&self.pidfd);
+        if self.is_gone {
+            self.below.retain(|held| !has_ended(held));
+        }
+    }
+
+    fn follow_up(&self, signal: Signal) {
+        for held in &self.below {
+            let _ = pidfd_send_signal(held, raw(signal));
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.is_gone && self.below.is_empty()
+    }
+
+    fn kill(&self) {
+        if !self.is_gone {
+            tree::kill_descendants(self.pid);
+            let _ = pidfd_send_signal(&self.pidfd, raw(Signal::SIGKILL));
+        }
+        self.follow_up(Signal::SIGKILL);
+    }
+}
+
+/// Waits until all are over, but not for longer than this. `left` is told each that has gone before those that it had started.
+fn await_all(orphans: &mut Vec<Orphan>, patience: Duration, left: impl Fn(&Orphan)) {
+    let deadline = clock::now() + patience;
+    loop {
+        for orphan in &mut *orphans {
+            let was_gone = orphan.is_gone;
+            orphan.look();
+            if orphan.is_gone && !was_gone {
+                left(orphan);
+            }
+        }
+        orphans.retain(|orphan| !orphan.is_over());
+        let time_left = deadline.since(clock::now());
+        if orphans.is_empty() || time_left.is_zero() {
+            return;
+        }
+        let waited: Vec<&OwnedFd> = orphans.iter().flat_map(Orphan::awaited).collect();
+        let mut fds: Vec<PollFd<'_>> = waited.iter().map(|held| PollFd::new(*held, PollFlags::IN)).collect();
+        let _ = poll(&mut fds, Timespec::try_from(time_left).ok().as_ref());
+    }
+}
+
+impl Orphan {
+    /// Whose end is waited for now.
+    fn awaited(&self) -> impl Iterator<Item = &OwnedFd> {
+        let itself = (!self.is_gone).then_some(&self.pidfd);
+        let below = if self.is_gone { &self.below[..] } else { &[] };
+        itself.into_iter().chain(below)
+    }
+}
+
+/// Readable once the process has ended, whoever reaps it: pidfd_open(2).
+fn has_ended(held: &OwnedFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(held, PollFlags::IN)], Some(&at_once)), Ok(1..))
+}
+
+/// The record, if it is one of ours, of this boot and of this pid namespace.
+fn read(path: &Path) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file: File = options.read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    let is_ours = found.is_file() && found.uid() == rustix::process::geteuid().as_raw();
+    let mut text = String::new();
+    if is_ours {
+        file.take(RECORD_BYTES_MAX).read_to_string(&mut text)?;
+    }
+    let rest = header().and_then(|header| text.strip_prefix(&header).map(str::to_owned));
+    rest.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Numbers and starts. What makes no sense is nobody.
+fn entries(text: &str) -> impl Iterator<Item = (Pid, u64)> {
+    text.lines().filter_map(|line| {
+        let (pid, born) = line.split_once(' ')?;
+        let pid = pid.parse().ok().filter(|pid: &i32| *pid > 1)?;
+        Some((Pid::from_raw(pid)?, born.parse().ok()?))
+    })
+}
+
+/// Within which a process's number and start mean something.
+fn header() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("clustr workers 1 {} {}\n", boot.trim(), namespace.display()))
+}
+
+fn path(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".workers");
+    PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_makes_no_sense_is_nobody() {
+        let numbers = |text: &str| -> Vec<(i32, u64)> {
+            entries(text).map(|(pid, born)| (pid.as_raw_nonzero().get(), born)).collect()
+        };
+        assert_eq!(numbers("12 34\n56 78\n"), [(12, 34), (56, 78)]);
+        assert_eq!(numbers("1 5\n0 5\n-4 5\nx 5\n5\n5 x\n99999999999 1\n\n7 8"), [(7, 8)]);
+    }
+
+    #[test]
+    fn of_another_boot_or_namespace_nobody_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("app.sock");
+        let me = format!("{} {}\n", std::process::id(), facts::born(std::process::id()).unwrap());
+        fs::write(path(&socket), format!("clustr workers 1 another-boot pid:[1]\n{me}")).unwrap();
+        assert_eq!(end(&socket, Signal::SIGKILL, Duration::ZERO), 0, "this very process would be dead");
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.sock.workers")).unwrap();
+        assert_eq!(end(&folder.path().join("b.sock"), Signal::SIGKILL, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_has_by_now_is_nobody() {
+        let me = std::process::id();
+        let pid = Pid::from_raw(i32::try_from(me).unwrap()).unwrap();
+        assert!(Orphan::find(pid, facts::born(me).unwrap()).is_some());
+        assert!(Orphan::find(pid, facts::born(me).unwrap() + 1).is_none());
+    }
+}
