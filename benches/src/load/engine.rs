@@ -102,18 +102,29 @@ impl Engine {
                 self.free.push(number);
                 break;
             }
+            let due = if self.interval_ns == 0 { monotonic_ns() } else { self.due_at_ns };
             self.due_at_ns += self.interval_ns;
-            self.ask(number)?;
+            self.ask(number, due)?;
         }
-        // A pace that could not be kept is not caught up with later.
-        self.due_at_ns = self.due_at_ns.max(now.saturating_sub(nanos(TICK)));
+        self.let_go(now);
         Ok(())
     }
 
-    fn ask(&mut self, number: usize) -> io::Result<()> {
+    /// A pace that could not be kept is not caught up with later; what was left out is counted.
+    fn let_go(&mut self, now: u64) {
+        let late = now.saturating_sub(nanos(TICK)).saturating_sub(self.due_at_ns);
+        if self.interval_ns > 0 && late > 0 {
+            let left_out = late.div_ceil(self.interval_ns);
+            self.tally.unasked += left_out;
+            self.due_at_ns += left_out * self.interval_ns;
+        }
+    }
+
+    /// A request's clock begins when it was due: a server that keeps every client waiting is not spared by it.
+    fn ask(&mut self, number: usize, due_at_ns: u64) -> io::Result<()> {
         self.tally.issued += 1;
         let client = &mut self.clients[number];
-        client.issued_at_ns = monotonic_ns();
+        client.issued_at_ns = due_at_ns;
         client.repeated = false;
         self.send(number)
     }

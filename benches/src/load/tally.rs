@@ -30,7 +30,10 @@ pub struct Tally {
     pub truncated: u64,
     /// Sent once more, because the server had closed a kept connection before it could have seen them: no failures.
     pub closed_idle: u64,
-    /// From the start of the connection (or of the request, on a kept one) to the end of the answer.
+    /// Due by the pace, and left out because every client was busy: no requests, and so not among those issued.
+    pub unasked: u64,
+    /// From the start of the connection (or of the request, on a kept one) to the end of the answer; in a paced load
+    /// from the moment when the request was due.
     pub latency: Histogram,
     /// The failed ones, one by one.
     pub failures: Vec<Failure>,
@@ -109,6 +112,7 @@ impl Tally {
         self.timed_out += other.timed_out;
         self.truncated += other.truncated;
         self.closed_idle += other.closed_idle;
+        self.unasked += other.unasked;
         self.latency.add(&other.latency);
         self.failures.extend(other.failures);
         self.elapsed = self.elapsed.max(other.elapsed);
@@ -129,6 +133,9 @@ impl fmt::Display for Tally {
         write!(f, "timed_out={timed_out} truncated={truncated} ")?;
         if self.closed_idle > 0 {
             write!(f, "closed_idle={} ", self.closed_idle)?;
+        }
+        if self.unasked > 0 {
+            write!(f, "unasked={} ", self.unasked)?;
         }
         write!(f, "p50={:.1?} ", self.latency.percentile(50.0))?;
         write!(f, "p99={:.1?} longest={:.1?}", self.latency.percentile(99.0), self.latency.longest())

@@ -118,6 +118,22 @@ fn a_paced_load_keeps_its_pace() {
 }
 
 #[test]
+fn a_pace_that_the_server_cannot_keep_is_told_in_latency_and_in_what_was_left_out() {
+    // One client, 100 answers a second at most, 400 wanted.
+    let address = server(|mut stream| {
+        read_request(&mut stream);
+        std::thread::sleep(Duration::from_millis(10));
+        let _ = stream.write_all(ANSWER);
+    });
+    let pace = Pace::PerSecond(400.0);
+    let plan = Plan { clients: 1, pace, duration_max: Duration::from_millis(500), ..Plan::short(address) };
+    let tally = run(&plan).unwrap();
+    assert!(tally.unasked >= 100 && tally.issued <= 60, "{tally}");
+    assert!((150..=250).contains(&(tally.unasked + tally.issued)), "{tally}");
+    assert!(tally.latency.percentile(50.0) >= Duration::from_millis(15), "{tally}");
+}
+
+#[test]
 fn a_load_that_is_stopped_has_counted_everything_it_began() {
     let address = server(|mut stream| {
         read_request(&mut stream);

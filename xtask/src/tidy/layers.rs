@@ -49,7 +49,19 @@ const MAY_SHIP: &[(&str, &[&str])] = &[
     ),
     (
         "benches",
-        &["clustr-core", "clustr-net", "clustr-supervisor", "libc", "mio", "nix", "rustix", "serde_json"],
+        &[
+            "clustr-core",
+            "clustr-net",
+            "clustr-supervisor",
+            "hdrhistogram",
+            "indicatif?",
+            "libc",
+            "mio",
+            "nix",
+            "plotters?",
+            "rustix",
+            "serde_json",
+        ],
     ),
     ("xtask", &[]),
 ];
