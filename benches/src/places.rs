@@ -5,6 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The programs that are measured.
+const PROGRAMS: [&str; 3] = ["clustr", "trivial", "bare"];
+
 /// The programs that are measured, all of one profile.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -14,6 +17,8 @@ pub struct Places {
     pub clustr: PathBuf,
     /// The trivial worker.
     pub trivial: PathBuf,
+    /// The bare loops.
+    pub bare: PathBuf,
 }
 
 impl Places {
@@ -25,8 +30,9 @@ impl Places {
     pub fn find() -> Result<Self, String> {
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
         let folder = own.parent().ok_or("no folder")?.to_path_buf();
-        let places = Self { clustr: folder.join("clustr"), trivial: folder.join("trivial"), folder };
-        if !places.clustr.exists() || !places.trivial.exists() {
+        let [clustr, trivial, bare] = PROGRAMS.map(|program| folder.join(program));
+        let places = Self { folder, clustr, trivial, bare };
+        if PROGRAMS.iter().any(|program| !places.folder.join(program).exists()) {
             build()?;
         }
         Ok(places)
@@ -36,6 +42,12 @@ impl Places {
     #[must_use]
     pub fn reports(&self) -> PathBuf {
         self.folder.parent().unwrap_or(&self.folder).join("bench")
+    }
+
+    /// Where the chore keeps the peers that it fetched.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.folder.parent().unwrap_or(&self.folder).join("xtask/peers")
     }
 
     /// A file of `benches/peers`.
@@ -49,7 +61,9 @@ fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--package", "clustr-cli", "--package", "clustr-benches"]);
-    command.args(["--bin", "clustr", "--bin", "trivial"]).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
+    command
+        .args(PROGRAMS.iter().flat_map(|program| ["--bin", program]))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -45,7 +45,8 @@ pub struct Worker {
 }
 
 impl Primary {
-    /// `clustr run OPTIONS -- COMMAND`, with a free port in `PORT` and a folder of its own in `FOLDER`.
+    /// `clustr run OPTIONS -- COMMAND`, with a free port in `PORT` and a folder of its own in `FOLDER`. Where an option
+    /// says `{port}`, that port is meant.
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Primary {
         let mut starting = Command::new(clustr);
         starting
             .args(["run", "--name", "bench", "--log-format", "json"])
-            .args(options)
+            .args(options.iter().map(|option| option.replace("{port}", &port.to_string())))
             .arg("--")
             .args(command);
         starting.env("CLUSTR_RUNTIME_DIR", folder.join("runtime")).env("PORT", port.to_string());

@@ -9,6 +9,12 @@ use std::fmt;
 pub struct Series(Vec<f64>);
 
 impl Series {
+    /// A single number.
+    #[must_use]
+    pub fn of(number: f64) -> Self {
+        Self(vec![number])
+    }
+
     /// Adds one round's number.
     pub fn push(&mut self, number: f64) {
         self.0.push(number);
@@ -32,7 +38,15 @@ impl Series {
         Self(self.0.iter().zip(&other.0).map(|(mine, theirs)| mine / theirs).collect())
     }
 
-    fn range(&self) -> (f64, f64) {
+    /// The numbers, in order.
+    #[must_use]
+    pub fn numbers(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The least and the most.
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
         let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         (least, most)
@@ -40,9 +54,12 @@ impl Series {
 }
 
 impl fmt::Display for Series {
-    /// `median (least–most)`, with the digits that the format asks for.
+    /// `median (least–most)`, with the digits that the format asks for; one number alone has no range.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
+        if self.0.len() < 2 {
+            return write!(f, "{:.digits$}", self.median());
+        }
         let (least, most) = self.range();
         write!(f, "{:.digits$} ({least:.digits$}–{most:.digits$})", self.median())
     }
@@ -57,6 +74,7 @@ mod tests {
         let series = Series(vec![3.0, 1.0, 2.0]);
         assert_eq!(format!("{series:.1}"), "2.0 (1.0–3.0)");
         assert!((Series(vec![1.0, 2.0]).median() - 1.5).abs() < f64::EPSILON);
+        assert_eq!(format!("{:.1}", Series::of(4.0)), "4.0");
     }
 
     #[test]

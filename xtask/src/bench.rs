@@ -1,13 +1,43 @@
 //! `cargo xtask bench` and `cargo xtask soak`: measurements and long trials, which live in the `benches` package.
 //!
-//! Owns only the ways in, so that no other chore compiles what is heavy. Never measures anything itself.
+//! Owns only the ways in: the words, checked before anything is built; the build of what is measured; the peers. So no
+//! other chore compiles what is heavy. Never measures anything itself.
 
-use crate::{Outcome, run};
+use std::path::Path;
 
-/// The chore: `micro` runs the criterion suites; everything else goes to the side-by-side program.
+use crate::{Outcome, nearest, peers, run};
+
+/// The parts of the comparison: a name, and what it measures.
+const PARTS: &str = include_str!("../../benches/parts.txt");
+
+/// The comparison's own options.
+const OPTIONS: &[&str] = &["--quick", "--peers", "--against", "--help"];
+
+/// What was asked for, with nothing unknown in it.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Asked {
+    words: Vec<String>,
+    peers: Vec<&'static str>,
+    help: bool,
+}
+
+/// The chore. `micro -- ARGS` gives ARGS to criterion; everything else goes to the side-by-side program.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let (words, rest) = route(args);
-    run::run(run::cargo(words).args(rest))
+    if let [micro, dashes, rest @ ..] = args
+        && (micro, dashes) == (&"micro".to_owned(), &"--".to_owned())
+    {
+        return run::run(run::cargo(&["bench", "--package", "clustr-benches", "--"]).args(rest));
+    }
+    let asked = Asked::parse(args)?;
+    if asked.help {
+        println!("{}", help());
+        return Ok(());
+    }
+    // One by one: what clustr is built with must not depend on what the benchmarks need of the same crates.
+    run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
+    run::run(benches("build").arg("--bins"))?;
+    peers::fetch(&asked.peers);
+    run::run(benches("run").args(["--bin", "bench", "--"]).args(&asked.words))
 }
 
 /// The chore `soak`.
@@ -17,10 +47,76 @@ pub(crate) fn soak(args: &[String]) -> Outcome {
     )
 }
 
-fn route(args: &[String]) -> (&'static [&'static str], &[String]) {
-    match args.split_first() {
-        Some((what, rest)) if what == "micro" => (&["bench", "--package", "clustr-benches", "--"], rest),
-        _ => (&["run", "--release", "--package", "clustr-benches", "--bin", "bench", "--"], args),
+fn benches(what: &str) -> std::process::Command {
+    run::cargo(&[what, "--release", "--package", "clustr-benches", "--features", "report"])
+}
+
+fn help() -> String {
+    let names = peers::names().collect::<Vec<_>>().join(",");
+    format!(
+        "cargo xtask bench [PART...] [--quick] [--peers {names}|none] [--against REPORT.json]\n\
+         cargo xtask bench micro -- ARGS       criterion, with its own arguments\n\n{PARTS}all         all of these"
+    )
+}
+
+impl Asked {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut asked = Self { peers: peers::names().collect(), ..Self::default() };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let value = match arg.as_str() {
+                "-h" | "--help" => {
+                    asked.help = true;
+                    continue;
+                }
+                "--peers" => {
+                    let list = args.next().ok_or("--peers needs names")?;
+                    asked.peers = peer_list(list)?;
+                    Some(list.clone())
+                }
+                "--against" => Some(absolute(args.next().ok_or("--against needs a file")?)?),
+                "--quick" | "all" => None,
+                part if parts().any(|known| known == part) => None,
+                other => return Err(unknown(other)),
+            };
+            asked.words.push(arg.clone());
+            asked.words.extend(value);
+        }
+        Ok(asked)
+    }
+}
+
+fn parts() -> impl Iterator<Item = &'static str> {
+    PARTS.lines().filter_map(|line| line.split_whitespace().next())
+}
+
+fn peer_list(list: &str) -> Result<Vec<&'static str>, String> {
+    let asked = list.split(',').filter(|name| !name.is_empty() && *name != "none");
+    let find = |name: &str| {
+        let why = || match nearest::nearest(name, peers::names()) {
+            Some(near) => format!("no peer is called '{name}'; did you mean '{near}'?"),
+            None => format!("no peer is called '{name}': {}", peers::names().collect::<Vec<_>>().join(", ")),
+        };
+        peers::names().find(|known| *known == name).ok_or_else(why)
+    };
+    asked.map(find).collect()
+}
+
+/// The program runs elsewhere than whoever typed this.
+fn absolute(file: &str) -> Result<String, String> {
+    let path = std::path::absolute(Path::new(file)).map_err(|error| format!("'{file}': {error}"))?;
+    if path.is_file() {
+        Ok(path.to_string_lossy().into_owned())
+    } else {
+        Err(format!("no file is called '{file}'"))
+    }
+}
+
+fn unknown(word: &str) -> String {
+    let known = parts().chain(["all"]).chain(OPTIONS.iter().copied());
+    match nearest::nearest(word, known) {
+        Some(near) => format!("'{word}' is nothing that can be measured; did you mean '{near}'?"),
+        None => format!("'{word}' is nothing that can be measured; `cargo xtask bench --help` lists all"),
     }
 }
 
@@ -28,14 +124,38 @@ fn route(args: &[String]) -> (&'static [&'static str], &[String]) {
 mod tests {
     use super::*;
 
+    fn parse(words: &str) -> Result<Asked, String> {
+        Asked::parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
     #[test]
-    fn micro_goes_to_criterion_and_the_rest_to_the_program() {
-        let args = ["micro".to_owned(), "backoff".to_owned()];
-        assert_eq!(route(&args).0[0], "bench");
-        assert_eq!(route(&args).1, ["backoff"]);
-        assert_eq!(
-            route(&args[1..]),
-            (&["run", "--release", "--package", "clustr-benches", "--bin", "bench", "--"][..], &args[1..])
-        );
+    fn known_words_are_passed_on() {
+        let asked = parse("throughput restart --quick --peers pm2,nginx").unwrap();
+        assert_eq!(asked.words, ["throughput", "restart", "--quick", "--peers", "pm2,nginx"]);
+        assert_eq!(asked.peers, ["pm2", "nginx"]);
+        assert!(parse("--peers none").unwrap().peers.is_empty());
+        assert_eq!(parse("").unwrap().peers.len(), peers::names().count());
+    }
+
+    #[test]
+    fn a_typing_error_is_answered_with_the_nearest_word_before_anything_is_built() {
+        for (typed, meant) in [
+            ("throughptu", "'throughput'"),
+            ("memroy", "'memory'"),
+            ("--quik", "'--quick'"),
+            ("--peers pm3", "'pm2'"),
+            ("--peers guncorn", "'gunicorn'"),
+        ] {
+            let why = parse(typed).unwrap_err();
+            assert!(why.contains(meant), "{why}");
+        }
+        assert!(parse("frobnicate").unwrap_err().contains("--help"));
+        assert!(parse("--against no-such-file.json").unwrap_err().contains("no-such-file.json"));
+    }
+
+    #[test]
+    fn the_page_lists_every_part_and_peer() {
+        let page = help();
+        assert!(parts().chain(peers::names()).all(|name| page.contains(name)), "{page}");
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         ("package", package::run(&[])),
         ("fmt", run::run(&mut run::cargo(&["fmt", "--all", "--check"]))),
         ("clippy", run::run(&mut clippy())),
+        ("report", run::run(&mut clippy_report())),
         ("doc", run::run(&mut doc())),
     ];
     report(&steps)
@@ -22,6 +23,22 @@ pub(crate) fn run(_: &[String]) -> Outcome {
 
 fn clippy() -> Command {
     run::cargo(&["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"])
+}
+
+/// The comparison, whose plots nothing else compiles.
+fn clippy_report() -> Command {
+    run::cargo(&[
+        "clippy",
+        "--package",
+        "clustr-benches",
+        "--features",
+        "report",
+        "--bin",
+        "bench",
+        "--",
+        "-D",
+        "warnings",
+    ])
 }
 
 fn doc() -> Command {

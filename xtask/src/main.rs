@@ -15,6 +15,7 @@ mod compat;
 mod nearest;
 mod nodes;
 mod package;
+mod peers;
 mod python;
 mod run;
 mod sharing;
@@ -49,7 +50,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "bench",
-        does: "[WHAT] [ARGS] side by side with peers; `bench micro`: criterion",
+        does: "[PART...] [OPTIONS] side by side with peers; `bench --help` lists the parts",
         run: bench::run,
     },
     Chore {

@@ -79,8 +79,10 @@ fn package() -> Option<&'static str> {
     }
 }
 
+/// Installs a package of npm, with what it needs, in a folder of its own.
+///
 /// Installs beside the place and moves it there when it is whole, so that two chores at a time do no harm.
-fn install(home: &Path, package: &str) -> Result<(), String> {
+pub(crate) fn install(home: &Path, package: &str) -> Result<(), String> {
     let fresh = home.with_extension(format!("new-{}", std::process::id()));
     let io = |error: std::io::Error| format!("'{}': {error}", fresh.display());
     fs::create_dir_all(&fresh).map_err(io)?;

@@ -1,6 +1,7 @@
 //! Python's servers, which take their listener from `LISTEN_FDS`: gunicorn and uvicorn, in a folder of our own.
 //!
-//! Owns the virtual environment `target/xtask/python`. Never touches the machine's own Python. Called by `sharing`.
+//! Owns the virtual environment `target/xtask/python`, and how one is made. Never touches the machine's own Python. Called
+//! by `sharing`, and by `peers`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,18 @@ pub(crate) fn prepare() -> Result<PathBuf, String> {
 }
 
 fn install(home: &Path) -> Result<(), String> {
+    make(home)?;
+    pip(home, &PACKAGES)
+}
+
+/// A new and empty environment.
+pub(crate) fn make(home: &Path) -> Result<(), String> {
     let _ = fs::remove_dir_all(home);
-    run::run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
+    run::run(Command::new("python3").args(["-m", "venv"]).arg(home))
+}
+
+/// Installs packages into an environment.
+pub(crate) fn pip(home: &Path, packages: &[&str]) -> Result<(), String> {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run::run(Command::new(home.join("bin/python")).args(pip).args(PACKAGES))
+    run::run(Command::new(home.join("bin/python")).args(pip).args(packages))
 }

@@ -37,7 +37,8 @@ fn install(programs: &[&str]) -> Outcome {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    // The second: a server that is installed is not started, whatever its package says.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     command
 }
 

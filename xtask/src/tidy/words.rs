@@ -24,7 +24,7 @@ const INSTEAD: &[(&str, &str)] = &[
 const EXEMPT: &[&str] = &["docs/glossary.md", "xtask/src/tidy/", "examples/cluster.js", "LICENSE-"];
 
 /// Words of others' protocols and names, quoted as they are.
-const QUOTED: &[&str] = &["cluster.isMaster", "setupMaster", "`master`"];
+const QUOTED: &[&str] = &["cluster.isMaster", "setupMaster", "`master`", "\"--master\""];
 
 /// What is read: code with its comments, and prose.
 const READ: &[&str] = &["rs", "md", "toml", "js"];

@@ -1,35 +1,27 @@
-//! `bench [throughput|handoff|health|restart|memory|all] [--quick]`: clustr beside its peers, in one run.
+//! `bench [PART...] [--peers NAME,...] [--quick] [--against FILE]`: clustr beside its peers, in one run.
 //!
-//! Owns the choice of what is measured, and the report: Markdown on standard output and in `bench` of the target
-//! folder. Ends with 0 whether a goal is held or missed: numbers are for reading, tests are for judging.
-#![expect(clippy::disallowed_methods, reason = "measuring starts programs")]
+//! Owns the way from words to a report. Ends with 0 whether a goal is held or missed: numbers are for reading, tests are
+//! for judging. Called by `cargo xtask bench`, which builds what is measured and fetches the peers.
+#![expect(clippy::disallowed_methods, reason = "measuring starts programs and reads clocks")]
 #![expect(clippy::print_stdout, reason = "a report")]
 
-mod bare;
-mod handoff;
-mod health;
-mod memory;
+mod goals;
+mod parts;
+mod peers;
+mod progress;
 mod report;
-mod restart;
-mod throughput;
+mod setting;
+mod words;
 
 use std::process::ExitCode;
 
-use clustr_benches::places::Places;
 use report::Report;
-
-/// How much is measured.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Effort {
-    /// Enough to see that everything works.
-    Quick,
-    /// Enough for numbers that mean something.
-    Full,
-}
+use setting::Setting;
+use words::Words;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match run(&words.iter().map(String::as_str).collect::<Vec<_>>()) {
+    match Words::parse(&words).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("error: {why}");
@@ -38,38 +30,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[&str]) -> Result<(), String> {
-    match words {
-        // The other sides of two measurements, in processes of their own.
-        ["serve", port] => return bare::serve(port),
-        ["restart-loop", program, fifo] => return bare::restart(program, fifo),
-        _ => {}
+fn run(words: Words) -> Result<(), String> {
+    // Read first: a file that cannot be read should not be learnt of after half an hour.
+    let before = words.against.as_deref().map(report::against::read).transpose()?;
+    let setting = Setting::new(&words)?;
+    let mut report = Report::new(&setting)?;
+    let mut faults = Vec::new();
+    for part in &words.parts {
+        setting.progress.begin(part.name);
+        match (part.measure)(&setting) {
+            Ok(sections) => report.add(&setting, sections)?,
+            Err(why) => faults.push(format!("{}: {why}", part.name)),
+        }
     }
-    let effort = if words.contains(&"--quick") { Effort::Quick } else { Effort::Full };
-    let chosen: Vec<&str> = words.iter().copied().filter(|word| *word != "--quick").collect();
-    let all = chosen.is_empty() || chosen == ["all"];
-    let known = ["throughput", "handoff", "health", "restart", "memory"];
-    if let Some(strange) = chosen.iter().find(|word| !known.contains(word) && **word != "all") {
-        return Err(format!(
-            "'{strange}' is none of throughput, handoff, health, restart, memory, all, --quick"
-        ));
-    }
-    let places = Places::find()?;
-    let report = Report::new(&places)?;
-    if all || chosen.contains(&"throughput") {
-        report.add("throughput", throughput::measure(&places, effort)?)?;
-    }
-    if all || chosen.contains(&"handoff") {
-        report.add("handoff", handoff::measure(&places, effort)?)?;
-    }
-    if all || chosen.contains(&"health") {
-        report.add("health", health::measure(&places, effort)?)?;
-    }
-    if all || chosen.contains(&"restart") {
-        report.add("restart", restart::measure(&places, effort)?)?;
-    }
-    if all || chosen.contains(&"memory") {
-        report.add("memory", memory::measure(&places, effort)?)?;
-    }
-    Ok(())
+    setting.progress.end();
+    report.finish(&setting, before.as_ref())?;
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }

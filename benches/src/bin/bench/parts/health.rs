@@ -3,7 +3,6 @@
 //! Owns the block, the clients that come meanwhile, and the control: the same with health from outside switched off, which
 //! has to show the stall, or the measurement would prove nothing.
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -14,8 +13,9 @@ use clustr_benches::primary::Primary;
 use clustr_benches::series::Series;
 use clustr_benches::{http, wait};
 
-use crate::Effort;
-use crate::report::goal;
+use super::interleave;
+use crate::report::{Section, Table};
+use crate::setting::Setting;
 
 const SOON: Duration = Duration::from_secs(30);
 const BLOCK: Duration = Duration::from_millis(1_500);
@@ -24,8 +24,6 @@ const CLIENTS: usize = 20;
 const EVERY: Duration = Duration::from_millis(100);
 /// Who waits longer has been kept waiting.
 const LONG: Duration = Duration::from_millis(100);
-/// Goal: the share of clients that wait longer, at most; in percent.
-const SHARE_MAX: f64 = 5.0;
 
 /// One way to run the same app.
 struct Way {
@@ -37,49 +35,37 @@ struct Way {
     failed: usize,
 }
 
-pub(super) fn measure(places: &Places, effort: Effort) -> Result<String, String> {
-    let rounds = match effort {
-        Effort::Quick => 2,
-        Effort::Full => 11,
-    };
+const ON: &str = "clustr, per-worker, health on";
+const OFF: &str = "clustr, per-worker, health off";
+
+pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
+    let rounds = setting.pick(2, 11);
+    let places = &setting.places;
     let mut ways = [
-        Way::start(places, "health on", &["--share", "per-worker"])?,
-        Way::start(places, "health off", &["--share", "per-worker", "--hang-timeout", "off"])?,
-        Way::start(places, "handoff", &["--share", "handoff"])?,
-        Way::start(places, "shared: one queue for all", &["--share", "shared"])?,
+        Way::start(places, ON, &["--share", "per-worker"])?,
+        Way::start(places, OFF, &["--share", "per-worker", "--hang-timeout", "off"])?,
+        Way::start(places, "clustr, handoff", &["--share", "handoff"])?,
+        Way::start(places, "clustr, shared: one queue for all", &["--share", "shared"])?,
     ];
-    for _ in 0..rounds {
-        ways.iter_mut().try_for_each(Way::run)?;
-    }
-    Ok(chapter(&ways, rounds))
+    interleave(setting, rounds, &mut ways, |way| way.name, Way::run)?;
+    Ok(vec![section(&ways, rounds)])
 }
 
-fn chapter(ways: &[Way], rounds: u32) -> String {
-    let mut text = format!(
-        "## A worker that stands still\n\nOne of two node workers busy for {BLOCK:?}; {CLIENTS} new clients every {EVERY:?} \
-         meanwhile; {rounds} interleaved rounds; median (least–most)\n\n"
-    );
-    let _ = writeln!(text, "| way | % that wait over {LONG:?} | slowest ms | failed |\n|---|---|---|---|");
+fn section(ways: &[Way; 4], rounds: u32) -> Section {
+    let mut table = Table::new(&[("% that wait long", 1), ("slowest ms", 0), ("failed", 0)]);
     for Way { name, long_percent, slowest_ms, failed, .. } in ways {
-        let _ = writeln!(text, "| {name} | {long_percent:.1} | {slowest_ms:.0} | {failed} |");
+        let failed = Series::of(*failed as f64).into();
+        table.row(*name, vec![long_percent.into(), slowest_ms.into(), failed]);
     }
-    let [on, off] = [&ways[0].long_percent, &ways[1].long_percent];
-    text.push('\n');
-    let limit = format!("less than {SHARE_MAX} %");
-    text.push_str(&goal(
-        "clients kept waiting, health on",
-        &limit,
-        &format!("{on:.1} %"),
-        on.median() < SHARE_MAX,
-    ));
-    let limit = format!("at least {SHARE_MAX} %, or nothing was measured");
-    text.push_str(&goal(
-        "the control, health off",
-        &limit,
-        &format!("{off:.1} %"),
-        off.median() >= SHARE_MAX,
-    ));
-    text
+    let about = format!(
+        "One of two node workers busy for {BLOCK:?}; {CLIENTS} new clients every {EVERY:?} meanwhile, of whom those wait \
+         long who wait over {LONG:?}; {rounds} interleaved rounds."
+    );
+    let mut section = Section::new("A worker that stands still", about, table);
+    let [on, off, ..] = ways;
+    section.found("health-waiting", on.long_percent.clone());
+    section.found("health-control", off.long_percent.clone());
+    section
 }
 
 impl Way {

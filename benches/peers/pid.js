@@ -1,0 +1,2 @@
+// Answers with the pid of the worker.
+require('http').createServer((request, response) => response.end(`${process.pid}\n`)).listen(process.env.PORT);

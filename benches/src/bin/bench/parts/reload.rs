@@ -1,0 +1,124 @@
+//! Reloads under load: how long they take, and what they cost clients.
+//!
+//! Owns two loads, short connections and kept ones, at a steady pace.
+
+use std::time::Duration;
+
+use clustr_benches::load::{self, Pace, Plan, Running, Tally, TellApart};
+use clustr_benches::series::Series;
+use clustr_benches::wait;
+
+use crate::peers::{self, App, Fleet, Name, Server};
+use crate::report::{Cell, Section, Table};
+use crate::setting::Setting;
+
+const PER_SECOND: f64 = 500.0;
+
+/// What became of one server.
+struct Reloaded {
+    name: &'static str,
+    millis: Series,
+    short: Tally,
+    kept: Tally,
+}
+
+pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
+    let reloads = setting.pick(3, 10);
+    let fleet = Fleet::of(App::Hello, 2);
+    let mut all = Vec::new();
+    for (name, share) in
+        [("clustr, shared", "shared"), ("clustr, per-worker", "per-worker"), ("clustr, handoff", "handoff")]
+    {
+        all.push(reload(setting, name, peers::clustr(setting, &["--share", share], fleet)?, reloads)?);
+    }
+    let others = [
+        ("node:cluster, by hand", Name::Node, "rr"),
+        ("PM2", Name::Pm2, ""),
+        ("circus, node", Name::Circus, ""),
+        ("gunicorn", Name::Gunicorn, ""),
+        ("uWSGI", Name::Uwsgi, ""),
+        ("nginx", Name::Nginx, ""),
+    ];
+    for (name, peer, policy) in others {
+        if let Some(server) = peers::peer(setting, peer, policy, fleet)? {
+            all.push(reload(setting, name, server, reloads)?);
+        }
+    }
+    Ok(vec![section(&all, reloads)])
+}
+
+fn reload(
+    setting: &Setting,
+    name: &'static str,
+    mut server: Server,
+    reloads: u32,
+) -> Result<Reloaded, String> {
+    server.wait_serving()?;
+    server.wait_workers(2)?;
+    let (short, kept) = (begin(Plan::short(server.address()))?, begin(Plan::keep_alive(server.address()))?);
+    let mut millis = Series::default();
+    for number in 1..=reloads {
+        setting.progress.at(format!("reload {number} of {reloads}, {name}"));
+        let before = short.succeeded();
+        wait::until_true("answers", Duration::from_secs(30), || short.succeeded() > before + 50)?;
+        let took = server.reload().map_err(|why| format!("{name}: {why}"))?;
+        millis.push(took.as_secs_f64() * 1e3);
+    }
+    let end = |load: Running| load.stop().map_err(|error| error.to_string());
+    Ok(Reloaded { name, millis, short: end(short)?, kept: end(kept)? })
+}
+
+fn begin(plan: Plan) -> Result<Running, String> {
+    let plan = Plan {
+        clients: 50,
+        pace: Pace::PerSecond(PER_SECOND),
+        duration_max: Duration::from_secs(600),
+        request_timeout: Duration::from_secs(5),
+        tell_apart: TellApart::Nothing,
+        repeats_closed_idle: true,
+        ports: false,
+        ..plan
+    };
+    load::start(&plan).map_err(|error| error.to_string())
+}
+
+fn section(all: &[Reloaded], reloads: u32) -> Section {
+    let mut table = Table::new(&[
+        ("ms a reload", 0),
+        ("short: lost", 0),
+        ("kept: lost", 0),
+        ("closed while idle, asked again", 0),
+        ("answered", 0),
+        ("p99 ms", 1),
+        ("longest ms", 0),
+    ]);
+    for Reloaded { name, millis, short, kept } in all {
+        let number = |number: u64| Cell::from(Series::of(number as f64));
+        let p99 = Series::of(short.latency.percentile(99.0).as_secs_f64() * 1e3);
+        let longest = Series::of(short.latency.longest().max(kept.latency.longest()).as_secs_f64() * 1e3);
+        table.row(
+            *name,
+            vec![
+                millis.into(),
+                number(short.failed()),
+                number(kept.failed()),
+                number(kept.closed_idle),
+                number(short.success + kept.success),
+                p99.into(),
+                longest.into(),
+            ],
+        );
+    }
+    let about = format!(
+        "{reloads} reloads of 2 workers, each from the order until the old workers are gone, while {PER_SECOND} short \
+         connections and {PER_SECOND} requests on 50 kept ones arrive each second. clustr watches the new workers for a \
+         second (`--settle`) before it lets the old ones go. A request on a kept connection that the server closed \
+         unanswered is repeated once, as RFC 9112, section 9.3.1, lets every client do. node:cluster has no reload: one \
+         worker after the other is replaced by ten lines of code. supervisord has none either, and is not here."
+    );
+    let mut section = Section::new("Reloads under load", about, table);
+    let ours = all.iter().filter(|one| one.name.starts_with("clustr"));
+    let lost: u64 = ours.map(|one| one.short.failed() + one.kept.failed()).sum();
+    section.found("reload-lost", Series::of(lost as f64));
+    section
+}

@@ -1,0 +1,165 @@
+//! From a worker's end to its successor: its first line, and its first answer.
+//!
+//! Owns two clocks that both begin just before kill(2). The first line is told by the trivial program itself, through a FIFO;
+//! so the span holds the death, the primary's waking and deciding, the clone, the exec and the dynamic linking. The first
+//! answer is that to a client who asks at once, and again where nobody listens.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use clustr_benches::load::monotonic_ns;
+use clustr_benches::primary::Primary;
+use clustr_benches::series::Series;
+use clustr_benches::soak::{Birth, Births, TIRELESS};
+use clustr_benches::started::{Started, signal_pid};
+use clustr_benches::{http, wait};
+use rustix::process::Signal;
+
+use super::interleave;
+use crate::peers::{self, App, Fleet, Name, Server};
+use crate::report::{Cell, Section, Table};
+use crate::setting::Setting;
+
+/// Between two kills: everything is at rest again.
+const REST: Duration = Duration::from_millis(40);
+const SOON: Duration = Duration::from_secs(30);
+
+pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
+    Ok(vec![first_line(setting)?, first_answer(setting)?])
+}
+
+/// Something that restarts the trivial program.
+struct Restarter {
+    name: &'static str,
+    births: Births,
+    last: Birth,
+    micros: Series,
+    /// Ends the bare loop.
+    _alive: Option<Started>,
+    primary: Option<Primary>,
+}
+
+fn first_line(setting: &Setting) -> Result<Section, String> {
+    let kills = setting.pick(21, 201);
+    let trivial = setting.places.trivial.to_string_lossy().into_owned();
+    let births = Births::new("clustr")?;
+    let options = [&["-n", "1"][..], &TIRELESS].concat();
+    let primary =
+        Primary::start(&setting.places.clustr, &options, &[&trivial, &births.path().to_string_lossy()])?;
+    let ours = Restarter::new("clustr", births, None, Some(primary))?;
+    let births = Births::new("bare")?;
+    let mut command = Command::new(&setting.places.bare);
+    command.arg("restart").args([setting.places.trivial.as_path(), births.path()]).stdin(Stdio::null());
+    let alive = Started::new(&mut command)?;
+    let bare = Restarter::new("bare fork, exec, pidfd", births, Some(alive), None)?;
+    let mut both = [ours, bare];
+    interleave(setting, kills, &mut both, |one| one.name, Restarter::kill)?;
+    let [ours, bare] = both;
+    let ratio = ours.micros.over(&bare.micros);
+    let mut table = Table::new(&[("µs", 0), ("× bare", 2)]);
+    table.row(ours.name, vec![(&ours.micros).into(), (&ratio).into()]);
+    table.row(bare.name, vec![(&bare.micros).into(), Cell::Nothing]);
+    let about = format!(
+        "From kill -9 of a trivial worker to the first line of its successor; {kills} kills each, in turn."
+    );
+    let mut section = Section::new("Restart: the successor's first line", about, table);
+    section.found("restart-bare", ratio);
+    ours.primary.map_or(Ok(()), Primary::stop)?;
+    Ok(section)
+}
+
+impl Restarter {
+    fn new(
+        name: &'static str,
+        births: Births,
+        alive: Option<Started>,
+        primary: Option<Primary>,
+    ) -> Result<Self, String> {
+        let mut births = births.open()?;
+        let last = births.wait_next()?;
+        Ok(Self { name, births, last, micros: Series::default(), _alive: alive, primary })
+    }
+
+    fn kill(&mut self) -> Result<(), String> {
+        wait::observe_for(REST);
+        let began = monotonic_ns();
+        signal_pid(self.last.pid, Signal::KILL)?;
+        self.last = self.births.wait_next()?;
+        self.micros.push(self.last.at_ns.saturating_sub(began) as f64 / 1e3);
+        Ok(())
+    }
+}
+
+/// A server with one worker.
+struct Single {
+    name: &'static str,
+    server: Server,
+    millis: Series,
+    asked_in_vain: u64,
+}
+
+fn first_answer(setting: &Setting) -> Result<Section, String> {
+    let kills = setting.pick(3, 15);
+    let mut all = singles(setting)?;
+    for single in &all {
+        single.server.wait_serving()?;
+    }
+    interleave(setting, kills, &mut all, |single| single.name, Single::kill)?;
+    let mut table = Table::new(&[("ms", 2), ("asked in vain", 0)]);
+    for Single { name, millis, asked_in_vain, .. } in &all {
+        table.row(*name, vec![millis.into(), Series::of(*asked_in_vain as f64).into()]);
+    }
+    let about = format!(
+        "From kill -9 of the only worker to the first answer, for a client that asks at once, and again whenever it is \
+         refused or cut off; {kills} kills each, in turn. clustr with `--backoff-min 0ms` and an intensity that is never \
+         exceeded, since it is killed so often."
+    );
+    let mut section = Section::new("Restart: the first answer", about, table);
+    section.found("restart-serving", all[0].millis.clone());
+    Ok(section)
+}
+
+fn singles(setting: &Setting) -> Result<Vec<Single>, String> {
+    let fleet = Fleet::of(App::Hello, 1);
+    let bare = setting.places.bare.to_string_lossy().into_owned();
+    let listening = [&TIRELESS[..], &["--share", "shared", "--listen", "127.0.0.1:{port}"]].concat();
+    let shared = [&TIRELESS[..], &["--share", "shared"]].concat();
+    let mut all = vec![
+        Single::new("clustr, Rust worker", peers::ours(setting, &listening, fleet, &[&bare, "worker"])?),
+        Single::new("clustr, node worker", peers::clustr(setting, &shared, fleet)?),
+    ];
+    let others = [
+        ("node:cluster", Name::Node, "rr"),
+        ("PM2", Name::Pm2, ""),
+        ("circus, node", Name::Circus, ""),
+        ("supervisord, node", Name::Supervisord, ""),
+        ("gunicorn", Name::Gunicorn, ""),
+        ("uWSGI", Name::Uwsgi, ""),
+        ("nginx", Name::Nginx, ""),
+    ];
+    for (name, peer, policy) in others {
+        all.extend(peers::peer(setting, peer, policy, fleet)?.map(|server| Single::new(name, server)));
+    }
+    all.push(Single::new("bare loop, node worker", peers::bare(setting, "node-share", fleet)?));
+    Ok(all)
+}
+
+impl Single {
+    fn new(name: &'static str, server: Server) -> Self {
+        Self { name, server, millis: Series::default(), asked_in_vain: 0 }
+    }
+
+    fn kill(&mut self) -> Result<(), String> {
+        wait::observe_for(REST);
+        let worker = wait::until("a worker", SOON, || self.server.workers().first().copied())?;
+        let began = monotonic_ns();
+        signal_pid(worker, Signal::KILL)?;
+        wait::until_true("an answer", SOON, || {
+            let answered = http::get(self.server.address(), "/").is_ok();
+            self.asked_in_vain += u64::from(!answered);
+            answered
+        })?;
+        self.millis.push((monotonic_ns() - began) as f64 / 1e6);
+        Ok(())
+    }
+}

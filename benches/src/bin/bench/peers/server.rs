@@ -1,0 +1,130 @@
+//! A server that runs, whoever supervises it.
+//!
+//! Owns its end: politely, then by force, and nothing of it is left. Never knows how it was started.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use clustr_benches::load::monotonic_ns;
+use clustr_benches::primary::Primary;
+use clustr_benches::started::{Started, signal_pid};
+use clustr_benches::{facts, http, wait};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Starts and ends take so long at most.
+pub(super) const SOON: Duration = Duration::from_secs(30);
+/// A peer that was asked to end gets so long.
+const POLITELY: Duration = Duration::from_secs(5);
+
+/// A server that runs.
+pub(crate) enum Server {
+    Clustr(Primary),
+    Other(Other),
+}
+
+/// Anybody else's.
+pub(crate) struct Other {
+    pub(super) alive: Started,
+    pub(super) address: SocketAddr,
+    /// Its settings and sockets.
+    pub(super) folder: PathBuf,
+    pub(super) reload: Reload,
+}
+
+/// How a peer is told to replace its workers.
+pub(crate) enum Reload {
+    Never,
+    ByHup,
+    ByCommand(Command),
+}
+
+impl Server {
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Clustr(primary) => primary.address(),
+            Self::Other(other) => other.address,
+        }
+    }
+
+    /// The process that supervises.
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Clustr(primary) => primary.pid(),
+            Self::Other(other) => other.alive.pid(),
+        }
+    }
+
+    /// Its workers, as the kernel knows them.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        facts::children(self.pid())
+    }
+
+    /// Waits until it has answered.
+    pub(crate) fn wait_serving(&self) -> Result<(), String> {
+        let serving = || http::get(self.address(), "/").is_ok();
+        wait::until_true("an answer", SOON, serving).map_err(|why| format!("{why}\n{}", self.said()))
+    }
+
+    /// Waits until it has so many workers.
+    pub(crate) fn wait_workers(&self, count: usize) -> Result<(), String> {
+        let there = || self.workers().len() == count;
+        wait::until_true("workers", SOON, there).map_err(|why| format!("{why}\n{}", self.said()))
+    }
+
+    /// Replaces every worker; how long it took until all of them were new and the old ones were gone.
+    pub(crate) fn reload(&mut self) -> Result<Duration, String> {
+        let before = self.workers();
+        let began = monotonic_ns();
+        match self {
+            Self::Clustr(primary) => drop(primary.clustr(&["reload"])?),
+            Self::Other(other) => other.order_reload()?,
+        }
+        let replaced = || {
+            let now = self.workers();
+            now.len() == before.len() && !now.iter().any(|pid| before.contains(pid))
+        };
+        wait::until_true("new workers", SOON, replaced).map_err(|why| format!("{why}\n{}", self.said()))?;
+        Ok(Duration::from_nanos(monotonic_ns() - began))
+    }
+
+    fn said(&self) -> String {
+        match self {
+            Self::Clustr(primary) => primary.news(),
+            Self::Other(other) => ["out", "err"].map(|file| other.said(file)).concat(),
+        }
+    }
+}
+
+impl Other {
+    fn said(&self, file: &str) -> String {
+        std::fs::read_to_string(self.folder.join(file)).unwrap_or_default()
+    }
+
+    fn order_reload(&mut self) -> Result<(), String> {
+        match &mut self.reload {
+            Reload::Never => Err("it cannot reload".to_owned()),
+            Reload::ByHup => signal_pid(self.alive.pid(), Signal::HUP),
+            Reload::ByCommand(command) => {
+                let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+                let said = String::from_utf8_lossy(&output.stderr);
+                if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
+            }
+        }
+    }
+}
+
+impl Drop for Other {
+    /// nginx writes over its environment, by which `Started` finds descendants: it is asked first, and its group killed.
+    fn drop(&mut self) {
+        let group = i32::try_from(self.alive.pid()).ok().and_then(Pid::from_raw);
+        if self.alive.signal(Signal::TERM).is_ok() {
+            let _ = self.alive.wait_exit(POLITELY);
+        }
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
