@@ -20,12 +20,15 @@ pub const REST: Duration = Duration::from_millis(100);
 /// Bound: how many connections one listener brings in one turn of a loop.
 pub const BURST_MAX: u32 = 64;
 
+/// In the place of a listener's number: the primary's own, to ask a worker something. Nobody else is to be given it.
+pub const PROBE: u64 = u64::MAX;
+
 /// An accepted connection that nobody serves yet. Non-blocking and close-on-exec.
 #[derive(Debug)]
 pub struct Connection {
     /// The socket.
     pub fd: OwnedFd,
-    /// The number of the listener from which it came.
+    /// The number of the listener from which it came, or [`PROBE`].
     pub listener: u64,
     /// The client's address, if it was asked for and has one.
     pub source: Option<IpAddr>,

@@ -70,6 +70,7 @@
 //! | [`accept`] | connections out of a queue, as many as somebody can take |
 //! | [`balance`] | which of several workers gets the next one |
 //! | [`listener`] | a bound socket: bind, adopt, lend |
+//! | [`loopback`] | connections of our own to a worker, to ask it something |
 //! | [`scm`] | bytes and descriptors in one message |
 //! | [`fd_channel`] | whole messages with descriptors, their number checked |
 //! | [`handoff`] | accepted connections given to workers, acknowledged, and taken back |
@@ -100,6 +101,7 @@ pub mod handoff;
 pub mod inherited;
 pub mod intercept;
 pub mod listener;
+pub mod loopback;
 #[cfg(feature = "node")]
 pub mod node;
 pub mod notify;

@@ -28,11 +28,19 @@ pub struct Handover {
     pub listener: u16,
 }
 
+/// What is kept of one until it is acknowledged.
+#[derive(Debug)]
+struct Kept {
+    handover: Handover,
+    /// It is a connection of our own, and nobody else's business.
+    probe: bool,
+}
+
 /// The primary's end of one worker's channel.
 #[derive(Debug)]
 pub struct Sender {
     channel: FdChannel,
-    ledger: Ledger<Handover>,
+    ledger: Ledger<Kept>,
     state: State,
     words: VecDeque<Vec<u8>>,
     words_bytes: usize,
@@ -123,10 +131,23 @@ impl Sender {
     ///
     /// Gives it back if there is no credit: ask [`credits`](Self::credits) before.
     pub fn offer(&mut self, handover: Handover) -> Result<(), Handover> {
+        self.keep(handover, false)
+    }
+
+    /// Gives the worker a connection of our own, to see whether it serves: it never comes back.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back if there is no credit.
+    pub fn offer_probe(&mut self, handover: Handover) -> Result<(), Handover> {
+        self.keep(handover, true)
+    }
+
+    fn keep(&mut self, handover: Handover, probe: bool) -> Result<(), Handover> {
         if self.credits() == 0 {
             return Err(handover);
         }
-        self.ledger.push(handover)
+        self.ledger.push(Kept { handover, probe }).map_err(|kept| kept.handover)
     }
 
     /// Sends what waits, as much as the worker's channel takes: all connections of a turn in one message.
@@ -168,9 +189,9 @@ impl Sender {
             }
             let mut fds = [self.channel.as_fd(); FDS_MAX];
             self.batch.clear();
-            let batch = unsent.zip(&mut fds).map(|(handover, fd)| {
-                *fd = handover.fd.as_fd();
-                handover.listener
+            let batch = unsent.zip(&mut fds).map(|(kept, fd)| {
+                *fd = kept.handover.fd.as_fd();
+                kept.handover.listener
             });
             codec::encode_connections(first, batch, &mut self.batch);
             self.channel.send(&self.batch, &fds[..count])?;
@@ -212,7 +233,8 @@ impl Sender {
         match codec::decode(bytes).map_err(invalid)? {
             Word::Report(report) => self.hear_report(report)?,
             Word::Refused { first, count } => {
-                self.ledger.refuse(first, count, |back| said.push(Said::Returned(back))).map_err(invalid)?;
+                let returned = |back: Kept| said.extend(back.returnable().map(Said::Returned));
+                self.ledger.refuse(first, count, returned).map_err(invalid)?;
                 self.rest(said);
             }
             Word::Here(number) if number == self.asked && self.answered < number => {
@@ -252,7 +274,7 @@ impl Sender {
         if self.state != State::Over {
             self.state = State::Resting;
         }
-        said.extend(self.ledger.take_unsent().map(Said::Returned));
+        said.extend(self.ledger.take_unsent().filter_map(Kept::returnable).map(Said::Returned));
         said.push(Said::Exhausted);
     }
 
@@ -270,7 +292,7 @@ impl Sender {
             self.state = State::Over;
             self.push_word(&Word::Drain);
         }
-        self.ledger.take_unsent()
+        self.ledger.take_unsent().filter_map(Kept::returnable)
     }
 
     /// Asks whether the worker still looks for connections, unless it was asked and has not answered. It says
@@ -312,7 +334,7 @@ impl Sender {
     /// still acknowledge some.
     pub fn take_back(&mut self) -> impl Iterator<Item = Handover> {
         self.state = State::Over;
-        self.ledger.take_back()
+        self.ledger.take_back().filter_map(Kept::returnable)
     }
 
     fn close(&mut self) {
@@ -353,6 +375,13 @@ impl Sender {
     #[must_use]
     pub const fn wants_write(&self) -> bool {
         self.blocked
+    }
+}
+
+impl Kept {
+    /// What another worker may be given instead.
+    fn returnable(self) -> Option<Handover> {
+        (!self.probe).then_some(self.handover)
     }
 }
 

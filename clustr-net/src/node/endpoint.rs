@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::accept::Connection;
+use crate::accept::{Connection, PROBE};
 use crate::listener::Kind;
 use crate::progress::Progress;
 use crate::scm::{self, Sender};
@@ -30,6 +30,9 @@ const READ_BYTES: usize = 16 << 10;
 const FDS_WAITING_MAX: usize = 16;
 /// The key of a server that no worker has: those of the table are numbers.
 const NO_SERVER: &str = "nobody";
+
+/// Bound: probes that one worker may leave unanswered.
+const PROBES_MAX: usize = 4;
 
 /// Our end of one worker's channel.
 #[derive(Debug)]
@@ -280,6 +283,20 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Hands over a connection of our own, to see whether the worker serves. What becomes of it shows on our end alone: its
+    /// answer is not told, and it never comes back.
+    ///
+    /// # Errors
+    ///
+    /// As [`hand_over`](Self::hand_over); [`SendError::Full`] also where the worker has not answered those before.
+    pub fn probe(&mut self, key: &str, fd: OwnedFd) -> Result<(), SendError> {
+        if self.outbox.ledger.probes() >= PROBES_MAX {
+            return Err(SendError::Full);
+        }
+        let connection = Connection { fd, listener: PROBE, source: None };
+        self.hand_over(key, connection).map(drop).map_err(|(error, _)| error)
+    }
+
     /// How many connections the worker has not answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
@@ -290,7 +307,7 @@ impl Endpoint {
     /// everything was read from it: the app has seen none of them.
     pub fn reclaim(&mut self) -> impl DoubleEndedIterator<Item = Connection> + use<> {
         self.take_asked(self.asked);
-        self.outbox.ledger.take_all()
+        self.outbox.ledger.take_all().filter(|connection| connection.listener != PROBE)
     }
 
     /// Tells the worker to close its servers, finish what is open, and close the channel. Said once.
@@ -459,6 +476,9 @@ impl Endpoint {
             return said.push(Said::Here);
         }
         let Some(connection) = self.outbox.ledger.take(seq) else { return };
+        if connection.listener == PROBE {
+            return;
+        }
         if accepted {
             drop(connection);
             said.push(Said::Accepted { seq });
@@ -485,6 +505,7 @@ impl Endpoint {
             Some(SentHandle::Connection(seq)) if self.take_asked(Some(seq)) => said.push(Said::Here),
             Some(SentHandle::Connection(seq)) => {
                 let connection = self.outbox.ledger.take(seq);
+                let connection = connection.filter(|connection| connection.listener != PROBE);
                 let returned = connection.map(|connection| Said::Returned { connection, fault: Fault::Lost });
                 said.extend(returned);
                 self.try_flush();

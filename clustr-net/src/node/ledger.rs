@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::accept::Connection;
+use crate::accept::{Connection, PROBE};
 
 /// What is unanswered on one channel.
 #[derive(Debug, Default)]
@@ -37,6 +37,11 @@ impl Ledger {
     /// Takes all out, oldest first.
     pub(crate) fn take_all(&mut self) -> impl DoubleEndedIterator<Item = Connection> + use<> {
         std::mem::take(&mut self.entries).into_iter().map(|(_, connection)| connection)
+    }
+
+    /// How many of them are probes.
+    pub(crate) fn probes(&self) -> usize {
+        self.entries.iter().filter(|(_, connection)| connection.listener == PROBE).count()
     }
 
     /// How many there are.

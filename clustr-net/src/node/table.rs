@@ -285,6 +285,13 @@ impl Table {
         Some(&self.entries[self.place_of(number)?].key)
     }
 
+    /// The first listener for streams that a worker holds: its key, and where it is.
+    #[must_use]
+    pub fn first_stream_of(&self, worker: u64) -> Option<(&str, &Addr)> {
+        let held = |entry: &&Entry| entry.holders.contains(&worker) && entry.bound.kind() == Kind::Stream;
+        self.entries.iter().find(held).map(|entry| (entry.key.as_str(), entry.bound.local_addr()))
+    }
+
     /// The number that goes with a key.
     #[must_use]
     pub fn number_of(&self, key: &str) -> Option<u64> {

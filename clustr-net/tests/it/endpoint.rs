@@ -407,6 +407,21 @@ fn after_a_line_that_left_in_pieces_no_descriptor_follows_before_the_acknowledge
 }
 
 #[test]
+fn a_probe_is_answered_to_nobody_comes_back_to_nobody_and_is_sent_again_only_when_it_was_answered() {
+    let mut pair = Pair::new();
+    pair.say(ONLINE);
+    let connection = || UnixStream::pair().unwrap().0.into();
+    (0..4).for_each(|_| pair.ours.probe("1", connection()).unwrap());
+    assert!(matches!(pair.ours.probe("1", connection()), Err(SendError::Full)));
+    let said = pair.say(&format!("{ACK}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":0,\"accepted\":true}}\n"));
+    assert!(said.is_empty(), "{said:?}");
+    let said = pair.say(&format!("{ACK}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":false}}\n{NACK}"));
+    assert!(said.is_empty(), "{said:?}");
+    pair.ours.probe("1", connection()).unwrap();
+    assert_eq!(pair.ours.reclaim().count(), 0);
+}
+
+#[test]
 fn the_environment_is_what_node_reads() {
     let pairs = Endpoint::environment(9, 4).map(|(name, value)| format!("{name}={value}"));
     assert_eq!(pairs, ["NODE_CHANNEL_FD=9", "NODE_CHANNEL_SERIALIZATION_MODE=json", "NODE_UNIQUE_ID=4"]);

@@ -500,3 +500,23 @@ fn the_examples_answer_what_they_are_handed_and_end_when_they_are_drained() {
         assert!(child.wait().unwrap().success(), "{name}");
     }
 }
+
+#[test]
+fn a_probe_is_served_like_any_other_and_never_comes_back() {
+    let ((mut sender, mut worker), mut site) = (pair(), Site::new());
+    sender.offer_probe(site.accept()).unwrap();
+    sender.offer(site.accept()).unwrap();
+    sender.flush().unwrap();
+    serve(&mut next(&mut worker));
+    assert_eq!(hear(&mut sender).len(), 0);
+    // One that was under way and one that was not sent, each beside a client's.
+    sender.offer_probe(site.accept()).unwrap();
+    sender.flush().unwrap();
+    sender.offer_probe(site.accept()).unwrap();
+    sender.offer(site.accept()).unwrap();
+    drop(worker);
+    let mut said = Vec::new();
+    while sender.receive(8, &mut said).unwrap() != Progress::Closed {}
+    let returned = said.iter().filter(|said| matches!(said, Said::Returned(_))).count();
+    assert_eq!(returned + sender.take_back().count(), 2, "the clients alone");
+}

@@ -15,6 +15,7 @@ mod hostile_words;
 mod inherited;
 mod intercept;
 mod listener;
+mod loopback;
 mod notify;
 mod options;
 mod queue;
