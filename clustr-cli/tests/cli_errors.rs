@@ -120,6 +120,14 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run -d --log inherit -- node app.js",
         "run --json -- node app.js",
         "signal FOO",
+        "run --ready http:health -- node app.js",
+        "run --ready tcp:0 -- node app.js",
+        "run --ready exec: -- node app.js",
+        "run --ready delay:2 -- node app.js",
+        "run --ready delay:1m -- node app.js",
+        "run --live yes -- node app.js",
+        "run --live-every 1s -- node app.js",
+        "run --live http:/ --live-failures 0 -- node app.js",
         "demo --port 0",
         "demo --duration 0s",
     ]));
@@ -136,6 +144,9 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
         "run -l unix:/nowhere/app.sock -- node app.js",
         "run -l :0 --share handoff --delivery fds -- node app.js",
         "run -l unix:app.sock --share per-worker -- node app.js",
+        "run -l unix:app.sock --ready notify -- /bin/sh",
+        "run -l :0 --share shared --ready http:/health -- /bin/sh",
+        "run -l :0 --share shared --live http:/health -- /bin/sh",
     ]));
 }
 
@@ -144,10 +155,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
     let place = Place::new();
     golden!(place.transcript(&[
         "run --delivery intercept -- node app.js",
-        "run --ready http:/health -- node app.js",
-        "run --ready tcp:3002 -- node app.js",
-        "run --ready exec:true -- node app.js",
-        "run --ready delay:1s -- node app.js",
         "run --port 3001 -- node app.js",
         "run --private-port 9229 -- node app.js",
         "run --share-zero -- node app.js",
@@ -210,6 +217,8 @@ fn check_says_what_run_would_do() {
     golden!(place.transcript(&[
         "check -n 3 --env A=1 --env-file vars.env --ready message --stop-timeout 1m -- /bin/sh app.sh",
         "check -n 1 --name shop --log json -- /bin/sh",
+        "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s -- /bin/sh",
+        "check -n 1 -l unix:app.sock --delivery channel --ready delay:2s -- /bin/sh",
         "check -n 1 -- ./absent",
     ]));
 }

@@ -219,6 +219,12 @@ impl PolicyBuilder {
         self
     }
 
+    /// What a start is that takes longer than its time. Default: it counts as ready.
+    pub const fn overdue(mut self, overdue: Overdue) -> Self {
+        self.0.overdue = overdue;
+        self
+    }
+
     /// How long a stop may take until the worker is killed. Default: 10 s.
     pub const fn stop_timeout(mut self, span: Duration) -> Self {
         self.0.stop_timeout = span;

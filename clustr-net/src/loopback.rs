@@ -118,6 +118,12 @@ pub fn failure(socket: impl AsFd) -> Option<io::Error> {
     }
 }
 
+/// Whether a connection that was begun is there, and still is.
+#[must_use]
+pub fn is_connected(socket: impl AsFd) -> bool {
+    net::getpeername(socket).is_ok()
+}
+
 /// Closes a connection whose peer has not closed it, and leaves nothing of it.
 pub fn reset(socket: OwnedFd) {
     // Without it the kernel ends the connection in its own time, and only the source port stays taken for that long.

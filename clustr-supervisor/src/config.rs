@@ -2,6 +2,9 @@
 //!
 //! Owns the shape of a primary's wishes. Never reads files, arguments or the environment: callers do.
 
+mod probe;
+mod share;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -13,6 +16,9 @@ pub use clustr_net::Addr;
 use clustr_net::balance;
 use clustr_net::steer::Steer;
 use nix::sys::signal::Signal;
+
+pub use self::probe::{Liveness, Port, Probe, ProbeError};
+pub use self::share::Chosen;
 
 /// Everything a primary needs to know.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub struct Config {
     pub sees_hangs: bool,
     /// What stands for "ready".
     pub ready: ReadyWhen,
+    /// How it is known that a worker still serves; `None`: nobody asks.
+    pub live: Option<Liveness>,
     /// The polite stop signal; SIGTERM by default.
     pub stop_signal: Signal,
     /// What becomes of the workers' output.
@@ -78,6 +86,7 @@ impl Config {
             balance: Balance::Auto,
             sees_hangs: true,
             ready: ReadyWhen::Auto,
+            live: None,
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,
             log_file: None,
@@ -174,7 +183,7 @@ impl Default for Delivery {
 /// How workers get connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Share {
-    /// What fits the program: [`Share::Shared`].
+    /// What fits: [`Share::Shared`], unless [`Config::ready`] or [`Config::live`] need another: [`Config::chosen_share`].
     #[default]
     Auto,
     /// Every worker accepts from the one queue in the kernel.
@@ -244,27 +253,61 @@ impl Balance {
     }
 }
 
-/// What stands for a worker's word that it can serve.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// What stands for a worker's word that it can serve: that alone, whatever else it says.
+///
+/// Of all but [`ReadyWhen::Auto`]: a worker of which it has not come at the deadline has failed to start, if
+/// [`Policy`] says so (`Overdue::Fails`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ReadyWhen {
     /// The worker's own word, or node's `listening`, whichever comes first; at the deadline it counts as ready. A program
     /// that takes `LISTEN_FDS` and says nothing counts as ready when it has lived for a second.
     #[default]
     Auto,
-    /// Node's `listening`; at the deadline the start has failed.
+    /// Node's `listening`.
     Listen,
-    /// `process.send('ready')`, or `ready()` on clustr's channel; at the deadline the start has failed.
+    /// `process.send('ready')`, or `ready()` on clustr's channel.
     Message,
-    /// `READY=1` on `NOTIFY_SOCKET`, sd_notify(3); at the deadline the start has failed.
+    /// `READY=1` on `NOTIFY_SOCKET`, sd_notify(3).
     Notify,
+    /// That it has lived for so long.
+    Delay(Duration),
+    /// A good answer, which it is asked for again and again from its start on.
+    Probe(Probe),
+}
+
+/// In which way a worker says that it can serve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ReadyWord {
+    Listening,
+    Message,
+    Notice,
 }
 
 impl ReadyWhen {
-    /// Whether a worker's `READY=1` counts.
-    pub(crate) const fn believes_notices(self) -> bool {
+    /// Whether such a word of a worker counts.
+    pub(crate) const fn believes(&self, word: ReadyWord) -> bool {
         match self {
-            Self::Auto | Self::Notify => true,
+            Self::Auto => true,
+            Self::Listen => matches!(word, ReadyWord::Listening),
+            Self::Message => matches!(word, ReadyWord::Message),
+            Self::Notify => matches!(word, ReadyWord::Notice),
+            Self::Delay(_) | Self::Probe(_) => false,
+        }
+    }
+
+    /// Whether `NOTIFY_SOCKET` is given to workers: where another of their words is awaited they are not told of it.
+    pub(crate) const fn hears_notices(&self) -> bool {
+        match self {
+            Self::Auto | Self::Notify | Self::Delay(_) | Self::Probe(_) => true,
             Self::Listen | Self::Message => false,
+        }
+    }
+
+    /// What workers are asked until they are ready.
+    pub(crate) const fn probe(&self) -> Option<&Probe> {
+        match self {
+            Self::Probe(probe) => Some(probe),
+            Self::Auto | Self::Listen | Self::Message | Self::Notify | Self::Delay(_) => None,
         }
     }
 }

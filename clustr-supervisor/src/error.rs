@@ -9,6 +9,7 @@ use clustr_net::activation::NameError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
 
+use crate::config::Probe;
 use crate::control::place::errno;
 use crate::news::span;
 use crate::process::LookupError;
@@ -116,6 +117,20 @@ pub enum ListenError {
     /// The kernel makes no queues.
     #[error("could not make queues")]
     Queues(#[source] QueueError),
+    /// A worker would get connections before it is ready, and this address allows of nothing else.
+    #[error("{addr} cannot have a queue for each worker, which {wish} needs")]
+    NoGate {
+        /// The address.
+        addr: Addr,
+        /// What was wished.
+        wish: String,
+    },
+    /// All workers accept from one queue.
+    #[error("{0} cannot ask one worker where all accept from one queue: any of them might answer")]
+    NoWayToProbe(Probe),
+    /// Every port may be a client's.
+    #[error("{0} needs source ports that no client has, and net.ipv4.ip_local_port_range leaves none")]
+    NoProbePorts(Probe),
     /// A way to choose workers that this sharing has not.
     #[error("connections cannot be balanced by '{0}' in this sharing")]
     Balance(&'static str),
@@ -144,6 +159,13 @@ impl ListenError {
                 Some("ports below 1024 need a privilege: --listen :8080".into())
             }
             Self::Bind(_) => None,
+            Self::NoGate { .. } => Some(
+                "--share handoff for programs that speak clustr's channel or node's; or --share shared, where a worker gets \
+                 connections from its first accept on"
+                    .into(),
+            ),
+            Self::NoWayToProbe(_) => Some("--share per-worker; or exec:COMMAND, or tcp:PORT for a port of its own".into()),
+            Self::NoProbePorts(_) => Some("sysctl -w net.ipv4.ip_local_port_range='32768 60999'".into()),
             Self::NoQueues(_) => Some("--share shared".into()),
             Self::Queues(_) => None,
             Self::Balance(_) => Some(

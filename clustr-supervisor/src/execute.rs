@@ -48,8 +48,12 @@ impl Supervisor {
         if let Notice::GaveUp { slot, .. } = notice {
             self.advise(slot);
         }
+        if let Notice::Overdue { worker, .. } = notice {
+            self.explain_delay(worker);
+        }
         if let Notice::Ready { worker, assumed, .. } = notice {
             self.sharing.ready(worker.slot, self.now);
+            self.probes.ready(worker, self.now);
             if assumed {
                 self.doubt(worker);
             }
@@ -89,6 +93,14 @@ impl Supervisor {
         }
     }
 
+    /// A worker was not ready in time: what it was asked last, and why that was not good.
+    fn explain_delay(&mut self, id: WorkerId) {
+        let Some(probe) = self.ready.probe() else { return };
+        let why = self.probes.why(id).unwrap_or("it was not asked");
+        let detail = format!("slot={} was not ready in time by {probe}: {why}", id.slot);
+        self.tell(Fact::Warning { detail, hint: None });
+    }
+
     /// A worker counts as ready that has said nothing: where only words bring connections, it will have none.
     fn doubt(&mut self, id: WorkerId) {
         let is_idle = self.workers.get(&id).is_some_and(|worker| self.sharing.takes_nothing(worker));
@@ -124,6 +136,7 @@ impl Supervisor {
 
     /// A worker that serves a queue of its own empties that first.
     fn drain(&mut self, id: WorkerId) {
+        self.probes.stop(id, &mut self.reactor);
         if self.is_ending() || !self.sharing.detain(id, self.now) {
             self.drain_now(id);
         }
@@ -137,13 +150,15 @@ impl Supervisor {
         }
     }
 
-    fn terminate(&self, id: WorkerId) {
+    fn terminate(&mut self, id: WorkerId) {
+        self.probes.stop(id, &mut self.reactor);
         if let Some(worker) = self.workers.get(&id) {
             worker.terminate(self.stop_signal);
         }
     }
 
-    fn kill(&self, id: WorkerId) {
+    fn kill(&mut self, id: WorkerId) {
+        self.probes.stop(id, &mut self.reactor);
         if let Some(worker) = self.workers.get(&id) {
             worker.process.kill_tree();
         }

@@ -34,6 +34,7 @@ impl Supervisor {
             Wake::Exit(worker) => self.hear_exit(worker),
             Wake::Channel(worker) => self.hear_channel(worker),
             Wake::Node(worker) => self.hear_node(worker),
+            Wake::Probe(worker) => self.hear_probe(worker),
             Wake::Notified => self.hear_notices(),
             Wake::Timer => {}
             Wake::Signals => self.hear_signals(),
@@ -92,7 +93,7 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&id) else { return false };
         let heard = hear(&mut self.sharing, id, worker, &mut self.reactor, moment);
         if heard.spoke {
-            self.readiness.forget(id);
+            self.readiness.spoke(id);
         }
         self.inbox.extend(heard.events);
         for fact in heard.facts {

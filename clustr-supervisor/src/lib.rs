@@ -86,6 +86,7 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 mod advice;
+mod ailments;
 mod clock;
 pub mod cluster;
 pub mod config;
@@ -97,6 +98,7 @@ mod hear;
 mod logs;
 pub mod news;
 mod notify;
+mod probe;
 mod process;
 mod queues;
 mod reactor;

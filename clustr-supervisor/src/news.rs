@@ -117,6 +117,10 @@ pub enum Fact {
     ReloadCancelled { to: u64 },
     /// A slot is left empty: what it held has failed, and what it held before cannot be started again.
     Stranded { slot: u32 },
+    /// A worker does not serve as it should: `probe`, `watchdog` or `stuck`, and why that is believed.
+    Failing { slot: u32, incarnation: u64, ailment: String, why: String },
+    /// It does again.
+    Recovered { slot: u32, incarnation: u64, ailment: String },
     /// A worker gets a replacement (`by`, an incarnation of its slot), for the reason `why`.
     Renewing { slot: u32, incarnation: u64, by: u64, why: String },
     /// A worker was replaced, and is being removed.
@@ -179,11 +183,8 @@ impl fmt::Display for Fact {
                 write!(f, "restarting in {} slot={slot} recent_restarts={recent}", span(*rest_ms))
             }
             Self::GaveUp { slot, recent, period_ms, .. } => {
-                write!(
-                    f,
-                    "slot gave up slot={slot}: restart {recent} in {} is one too many",
-                    span(*period_ms)
-                )
+                let period = span(*period_ms);
+                write!(f, "slot gave up slot={slot}: restart {recent} in {period} is one too many")
             }
             Self::Reloading { .. }
             | Self::Remembered { .. }
@@ -194,6 +195,8 @@ impl fmt::Display for Fact {
             | Self::RolledBack { .. }
             | Self::ReloadCancelled { .. }
             | Self::Stranded { .. }
+            | Self::Failing { .. }
+            | Self::Recovered { .. }
             | Self::Renewing { .. }
             | Self::Renewed { .. }
             | Self::NotRenewed { .. } => replacing::write(self, f),

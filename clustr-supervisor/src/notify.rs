@@ -12,7 +12,7 @@ use clustr_core::{Event, Time, WorkerId};
 use clustr_net::notify::{Heard, Inbox, Outbox, SOCKET_VARIABLE, Word};
 use rustix::process::{Pid, getpgid};
 
-use crate::config::Above;
+use crate::config::{Above, ReadyWord};
 use crate::news::Fact;
 use crate::reactor::{Reactor, Wake};
 use crate::supervisor::Supervisor;
@@ -109,10 +109,12 @@ impl Supervisor {
     }
 
     fn understand_notice(&mut self, id: WorkerId, heard: &Heard) {
-        self.readiness.forget(id);
+        self.readiness.spoke(id);
         for word in &heard.message.words {
             match word {
-                Word::Ready if self.ready.believes_notices() => self.inbox.push_back(Event::Ready(id)),
+                Word::Ready if self.ready.believes(ReadyWord::Notice) => {
+                    self.inbox.push_back(Event::Ready(id));
+                }
                 Word::Stopping => self.inbox.push_back(Event::Left(id)),
                 Word::Ready
                 | Word::Reloading

@@ -18,8 +18,9 @@ impl Supervisor {
         if self.is_ending() {
             return self.sharing.leave_queues();
         }
-        let events = self.sharing.look_around(&mut self.reactor, self.now);
-        self.inbox.extend(events);
+        for event in self.sharing.look_around(&mut self.reactor, self.now) {
+            self.hear_of_health(event);
+        }
         self.pump();
         self.sharing.rescue(&mut self.workers, self.now);
         self.start_the_awaited();

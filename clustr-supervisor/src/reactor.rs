@@ -30,6 +30,8 @@ pub(crate) enum Wake {
     Channel(WorkerId),
     /// Node's channel to a worker can be read or written.
     Node(WorkerId),
+    /// A question to a worker has come further.
+    Probe(WorkerId),
     /// A deadline has come.
     Timer,
     /// Workers have said something by sd_notify.

@@ -13,6 +13,7 @@ use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket};
 
 use crate::control::protocol::{Ask, Batches, Progress, Reply, Request};
 use crate::generations::Wish;
+use crate::news::Fact;
 use crate::supervisor::Supervisor;
 
 /// For how long a batch of a reload is watched where nobody says it.
@@ -73,6 +74,7 @@ impl Supervisor {
                 self.reply(asker, reply);
             }
             Ask::Reload { plan, slots, settle_ms, env, command } => {
+                self.warn_of_canaries(plan);
                 let plan = batches(plan, slots, settle_ms);
                 self.ask_with(asker, id, Command::Reload(plan), Some(wish(env, command)));
             }
@@ -86,6 +88,17 @@ impl Supervisor {
             }
             Ask::Stop { now: false } => self.ask(asker, id, Command::Stop(EndReason::Asked)),
             Ask::Stop { now: true } => self.ask(asker, id, Command::Stop(EndReason::AtOnce)),
+        }
+    }
+
+    /// Whoever asks for a few new workers first may expect them to wait for the others' verdict.
+    fn warn_of_canaries(&mut self, plan: Batches) {
+        if plan == Batches::Canary && self.sharing.name() == "shared" {
+            let detail = "all workers accept from one queue: the canary gets connections from its first accept on, beside the \
+                          old workers, which serve on"
+                .into();
+            let hint = Some("--share per-worker, where it gets none before it is ready".into());
+            self.tell(Fact::Warning { detail, hint });
         }
     }
 

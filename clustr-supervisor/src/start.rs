@@ -45,9 +45,10 @@ impl Supervisor {
             Ok(worker) => {
                 self.workers.insert(id, worker);
                 self.record.iter_mut().for_each(Record::touch);
-                if self.is_maybe_silent() {
+                if self.readiness.counts() || self.is_maybe_silent() {
                     self.readiness.started(id, self.now);
                 }
+                self.probes.started(id, self.now);
                 self.inbox.push_back(Event::Spawned(id));
             }
             Err(error) => {
@@ -78,7 +79,7 @@ impl Supervisor {
         let outfit = Outfit { env, listens, fds: &fds };
         let launcher = self.generations.launcher(generation)?;
         let process = self.courtesy.suspended(|| launcher.spawn(&outfit))?;
-        self.watch(id, process, channels).map_err(SpawnError::Descriptors)
+        self.watch(id, process, generation, channels).map_err(SpawnError::Descriptors)
     }
 
     fn channels(&self) -> io::Result<Channels> {
@@ -88,7 +89,13 @@ impl Supervisor {
     }
 
     /// Puts a new process and its channels under the loop's eyes; kills it if there is no way to watch it.
-    fn watch(&mut self, id: WorkerId, process: Process, channels: Channels) -> io::Result<Worker> {
+    fn watch(
+        &mut self,
+        id: WorkerId,
+        process: Process,
+        generation: Generation,
+        channels: Channels,
+    ) -> io::Result<Worker> {
         let watches = match self.watch_all(id, &process, &channels) {
             Ok(watches) => watches,
             Err(error) => {
@@ -102,6 +109,7 @@ impl Supervisor {
         let channel = channels.channel.map(|(sender, _)| sender).zip(watches.channel);
         Ok(Worker {
             process,
+            generation,
             unique_id,
             exit_watch: watches.exit,
             node: NodeChannel::new(node),
@@ -148,7 +156,7 @@ impl Supervisor {
     }
 
     /// The variables that every worker has.
-    fn environment(&self, id: WorkerId, generation: Generation) -> Variables {
+    pub(crate) fn environment(&self, id: WorkerId, generation: Generation) -> Variables {
         vec![
             ("CLUSTR_APP", self.name.clone()),
             ("CLUSTR_SLOT", id.slot.to_string()),

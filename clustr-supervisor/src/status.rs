@@ -58,6 +58,7 @@ impl Supervisor {
             wanted: view.wanted,
             ready: view.ready,
             share: self.sharing.name().into(),
+            share_why: self.sharing.why().map(str::to_owned),
             delivery: self.sharing.deliveries(),
             listeners: listeners.collect(),
             workers,

@@ -17,6 +17,7 @@ use clustr_core::{App, AppState, Event, SlotState, SlotView, Time, Verdict, Work
 use nix::sys::signal::Signal;
 use rustix::process::{Resource, Rlimit};
 
+use crate::ailments::Ailments;
 use crate::clock;
 use crate::cluster::Desk;
 use crate::config::{Config, Output, ReadyWhen, Share};
@@ -28,6 +29,7 @@ use crate::generations::Generations;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
+use crate::probe::Probes;
 use crate::process::{Courtesy, Record, Strangers, end_orphans};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
@@ -46,6 +48,8 @@ pub struct Supervisor {
     pub(crate) log_file: Option<PathBuf>,
     pub(crate) stop_signal: Signal,
     pub(crate) ready: ReadyWhen,
+    pub(crate) probes: Probes,
+    pub(crate) ailments: Ailments,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
     pub(crate) courtesy: Courtesy,
@@ -97,7 +101,7 @@ impl Supervisor {
         if let Some(signals) = &signals {
             reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
         }
-        let hears = config.ready.believes_notices().then(|| Notices::open(&mut reactor)).transpose();
+        let hears = config.ready.hears_notices().then(|| Notices::open(&mut reactor)).transpose();
         let notices = hears.map_err(StartError::system("make a socket for sd_notify"))?;
         let control = open_control(&config, claim, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
@@ -110,7 +114,9 @@ impl Supervisor {
             strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
             app: App::new(config.policy, seed(now)),
             sharing,
-            readiness: Readiness::default(),
+            readiness: Readiness::new(&config.ready),
+            probes: Probes::new(config.ready.probe().cloned(), config.live.clone()),
+            ailments: Ailments::default(),
             notices,
             superior: Superior::of(&config.above, now),
             forgets_start: config.forgets_start,
@@ -180,9 +186,10 @@ impl Supervisor {
         while let Some(id) = self.sharing.deaf(self.now) {
             self.end_deaf(id);
         }
-        while let Some(id) = self.readiness.due(self.now) {
-            self.inbox.push_back(Event::AssumedReady(id));
+        while let Some(event) = self.readiness.due(self.now) {
+            self.inbox.push_back(event);
         }
+        self.probe_in_time();
         self.pump();
         if let Some(control) = &mut self.control {
             control.handle_timeout(&mut self.reactor, self.now);
@@ -227,7 +234,15 @@ impl Supervisor {
         let control = self.control.as_ref().and_then(Control::deadline);
         let sharing = self.sharing.deadline(self.now);
         let superior = self.superior.as_ref().and_then(Superior::deadline);
-        let dues = [core, control, self.logs.deadline(), sharing, self.readiness.deadline(), superior];
+        let dues = [
+            core,
+            control,
+            self.logs.deadline(),
+            sharing,
+            self.readiness.deadline(),
+            self.probes.deadline(),
+            superior,
+        ];
         dues.into_iter().flatten().min()
     }
 
@@ -247,6 +262,8 @@ impl Supervisor {
         let comes_back = !self.is_ending() && self.app.slot(id.slot).is_some_and(is_hopeful);
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.readiness.forget(id);
+        self.probes.forget(id, &mut self.reactor);
+        self.ailments.forget(id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
         self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);
@@ -262,9 +279,10 @@ impl Supervisor {
         }
     }
 
-    /// The processes that are workers.
+    /// The processes that are no strangers: workers, and questions to them.
     pub(crate) fn pids(&self) -> BTreeSet<u32> {
-        self.workers.values().map(|worker| worker.process.id()).collect()
+        let workers = self.workers.values().map(|worker| worker.process.id());
+        workers.chain(self.probes.pids()).collect()
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -338,6 +356,7 @@ impl Drop for Supervisor {
     /// a reader that has stopped).
     fn drop(&mut self) {
         self.end_workers();
+        self.probes.end_all(&mut self.reactor);
         let lost = self.sharing.abandon();
         self.tell_lost(lost);
         if let Some(strangers) = &self.strangers {

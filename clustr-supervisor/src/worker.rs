@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use clustr_core::Generation;
 use clustr_net::handoff::Sender;
 use clustr_net::node::Endpoint;
 use nix::sys::signal::Signal;
@@ -17,6 +18,7 @@ const ADDRESSES_TOLD_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) process: Process,
+    pub(crate) generation: Generation,
     /// Its number on node's channel; never used twice in a primary's life.
     pub(crate) unique_id: u64,
     pub(crate) exit_watch: Registration,

@@ -3,13 +3,14 @@
 //! Owns their names, their defaults in words, and what their values mean. What they amount to is made in
 //! `commands::run`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clustr_core::{ExitCodes, Intensity, RestartMode, StopOrder};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, ReadyWhen, Share};
+use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, ReadyWhen, Share};
 
 use super::absent::Absent;
 use super::values::{self, Choice, HangTimeout, Variable, Workers};
@@ -75,22 +76,6 @@ const RESTART: Choice<RestartMode> = Choice {
         ("never", RestartMode::Temporary),
     ],
     later: &[],
-};
-
-const READY: Choice<ReadyWhen> = Choice {
-    now: &[
-        ("auto", ReadyWhen::Auto),
-        ("listen", ReadyWhen::Listen),
-        ("message", ReadyWhen::Message),
-        ("notify", ReadyWhen::Notify),
-    ],
-    also: &[],
-    later: &[
-        ("http:", "--ready listen, or --ready message with process.send('ready') in the program"),
-        ("tcp:", "--ready listen"),
-        ("exec:", "--ready notify, and systemd-notify --ready in the program"),
-        ("delay:", "--ready auto with --ready-timeout"),
-    ],
 };
 
 const STOP_ORDER: Choice<StopOrder> = Choice {
@@ -164,13 +149,27 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "CODE,...", value_parser = values::exit_codes, help_heading = "Restarts")]
     pub(crate) stop_exit_codes: Option<ExitCodes>,
 
-    /// What stands for "ready": the first listen, process.send('ready'), READY=1 by sd_notify, or any [default: auto]
-    #[arg(long, value_name = "auto|listen|message|notify", value_parser = READY, hide_possible_values = true,
+    /// What stands for "ready": the first listen, process.send('ready'), READY=1 by sd_notify, any of these; a good answer
+    /// to http:PATH, tcp:PORT[+slot] or exec:COMMAND; having lived for so long (delay:1s) [default: auto]
+    #[arg(long, value_name = "auto|listen|message|notify|PROBE|delay:TIME", value_parser = values::ready,
         help_heading = "Ready and stop")]
     pub(crate) ready: Option<ReadyWhen>,
     /// How long a worker may take to be ready [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = values::some_span, help_heading = "Ready and stop")]
     pub(crate) ready_timeout: Option<Duration>,
+    /// Ask each worker again and again whether it still serves: http:PATH (2xx and 3xx are good), tcp:PORT[+slot] (it
+    /// listens there), exec:COMMAND (exit code 0). One that fails is replaced, replacement first
+    #[arg(long, value_name = "PROBE", value_parser = values::probe, help_heading = "Health")]
+    pub(crate) live: Option<Probe>,
+    /// From one question to the next [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::some_span, requires = "live", help_heading = "Health")]
+    pub(crate) live_every: Option<Duration>,
+    /// How long an answer may take [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = values::some_span, requires = "live", help_heading = "Health")]
+    pub(crate) live_timeout: Option<Duration>,
+    /// So many bad answers in a row, and the worker is failing [default: 3]
+    #[arg(long, value_name = "COUNT", value_parser = values::count, requires = "live", help_heading = "Health")]
+    pub(crate) live_failures: Option<NonZeroU32>,
     /// How long a worker may take to stop; then it is killed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Ready and stop")]
     pub(crate) stop_timeout: Option<Duration>,

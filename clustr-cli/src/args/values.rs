@@ -4,13 +4,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clustr_core::{ExitCodes, Intensity, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Addr, Listen};
+use clustr_supervisor::config::{Addr, Listen, Probe, ProbeError, ReadyWhen};
 
 use crate::{dotenv, names};
 
@@ -29,6 +30,22 @@ pub(crate) enum ValueError {
 impl ValueError {
     fn new(why: impl Into<String>, instead: impl Into<String>) -> Self {
         Self::Invalid { why: why.into(), instead: instead.into() }
+    }
+}
+
+impl ValueError {
+    /// The same for a value that begins with a word.
+    fn under(self, word: &str) -> Self {
+        match self {
+            Self::Invalid { why, instead } => {
+                let instead = instead.split(' ').map(|value| match value {
+                    "or" => value.to_owned(),
+                    value => format!("{word}{value}"),
+                });
+                Self::Invalid { why, instead: instead.collect::<Vec<_>>().join(" ") }
+            }
+            Self::Absent { .. } => self,
+        }
     }
 }
 
@@ -136,6 +153,42 @@ fn no_span(text: &str, error: &humantime::DurationError) -> ValueError {
         return ValueError::new("it has no unit", format!("{text}s or {text}ms"));
     }
     ValueError::new(format!("it is not a time: {error}"), "500ms, 10s or 2m")
+}
+
+/// `auto`, `listen`, `message`, `notify`, `delay:1s`, and every [`probe`].
+pub(crate) fn ready(text: &str) -> Result<ReadyWhen, ValueError> {
+    match text {
+        "auto" => Ok(ReadyWhen::Auto),
+        "listen" => Ok(ReadyWhen::Listen),
+        "message" => Ok(ReadyWhen::Message),
+        "notify" => Ok(ReadyWhen::Notify),
+        _ => match text.strip_prefix("delay:") {
+            Some(time) => span(time).map(ReadyWhen::Delay).map_err(|error| error.under("delay:")),
+            None => text.parse().map(ReadyWhen::Probe).map_err(|error| {
+                if error != ProbeError::Kind {
+                    return no_probe(&error);
+                }
+                ValueError::new(
+                    "it is none of the words that are known here",
+                    "auto, listen, message, notify, http:/health, tcp:9000+slot, exec:COMMAND, delay:1s",
+                )
+            }),
+        },
+    }
+}
+
+/// `http:/health`, `tcp:9000`, `tcp:9000+slot`, `exec:COMMAND`.
+pub(crate) fn probe(text: &str) -> Result<Probe, ValueError> {
+    text.parse().map_err(|error| no_probe(&error))
+}
+
+fn no_probe(error: &ProbeError) -> ValueError {
+    ValueError::new(error.to_string(), error.hint())
+}
+
+/// `3`: at least one.
+pub(crate) fn count(text: &str) -> Result<NonZeroU32, ValueError> {
+    text.parse().map_err(|_| ValueError::new("it is not a number from 1 on", "3"))
 }
 
 /// `5/10s`: at most 5 restarts in any 10 seconds.
@@ -332,6 +385,18 @@ mod tests {
         for text in ["", "256", "-1", "0,", "a", "0;78"] {
             assert!(exit_codes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn readiness_is_a_word_a_delay_or_a_probe() {
+        assert_eq!(ready("notify").unwrap(), ReadyWhen::Notify);
+        assert_eq!(ready("delay:1500ms").unwrap(), ReadyWhen::Delay(Duration::from_millis(1500)));
+        assert!(matches!(ready("exec:true").unwrap(), ReadyWhen::Probe(Probe::Exec(_))));
+        for text in ["", "soon", "delay", "delay:", "delay:1", "http:x", "tcp:x", "exec:"] {
+            assert!(ready(text).is_err(), "{text}");
+        }
+        let Err(ValueError::Invalid { instead, .. }) = ready("delay:2") else { panic!() };
+        assert_eq!(instead, "delay:2s or delay:2ms");
     }
 
     #[test]

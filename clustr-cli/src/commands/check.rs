@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
+use clustr_supervisor::StartError;
 use clustr_supervisor::config::{
-    Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share,
+    Balance, Chosen, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Share,
 };
 
 use super::plan::{self, Plan};
@@ -22,23 +23,22 @@ pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
     }
     let plan = plan::make(args.options, args.command, Vec::new())?;
     let found = clustr_supervisor::find_program(&plan.config.program)?;
-    render::output(&listing(&plan, &found))?;
+    render::output(&listing(&plan, &found)?)?;
     if let Some((what, instead)) = &plan.odd {
         render::warning(what, instead);
     }
     Ok(exit_code::DONE)
 }
 
-fn listing(plan: &Plan, found: &Path) -> String {
+fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
     let Config {
         name,
         program,
         policy,
         listen,
-        share,
         delivery,
-        balance,
         ready,
+        live,
         stop_signal,
         output,
         news,
@@ -52,15 +52,19 @@ fn listing(plan: &Plan, found: &Path) -> String {
         ("program", found.display().to_string()),
         ("folder", folder(program)),
         ("workers", plan.workers.to_string()),
-        ("sharing", sharing_words(*share, *balance)),
+        ("sharing", sharing_words(&plan.config)?),
         ("delivery", delivery_words(*delivery, !listen.is_empty())),
-        ("ready", format!("{}, within {}", ready_word(*ready), time(policy.ready_timeout()))),
+        ("ready", format!("{}, within {}", ready_word(ready), time(policy.ready_timeout()))),
         ("stop", format!("{stop_signal}, within {}", time(policy.stop_timeout()))),
         ("output", format!("{}, news as {}", output_word(*output), news_word(*news))),
     ];
     if !listen.is_empty() {
         let named = |listen: &Listen| format!("{}={}", listen.name, listen.addr);
         rows.push(("listeners", listen.iter().map(named).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(Liveness { probe, every, timeout, failures }) = live {
+        let words = format!("{probe} every {}, within {}, {failures} in a row", time(*every), time(*timeout));
+        rows.push(("liveness", words));
     }
     if let Some(control) = control {
         rows.push(("control", control.display().to_string()));
@@ -69,7 +73,7 @@ fn listing(plan: &Plan, found: &Path) -> String {
         let names: Vec<_> = program.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
         rows.push(("variables", names.join(", ")));
     }
-    rows.iter().map(|(word, text)| format!("{word:<11}{text}\n")).collect()
+    Ok(rows.iter().map(|(word, text)| format!("{word:<11}{text}\n")).collect())
 }
 
 fn folder(program: &Program) -> String {
@@ -77,13 +81,15 @@ fn folder(program: &Program) -> String {
     program.cwd.as_deref().map_or_else(here, Path::to_path_buf).display().to_string()
 }
 
-fn sharing_words(share: Share, balance: Balance) -> String {
-    let or = |default| if balance == Balance::Auto { default } else { balance.name() };
-    match share {
+fn sharing_words(config: &Config) -> Result<String, StartError> {
+    let Chosen { share, why } = config.chosen_share()?;
+    let or = |default| if config.balance == Balance::Auto { default } else { config.balance.name() };
+    let words = match share {
         Share::Auto | Share::Shared => "shared".to_owned(),
         Share::PerWorker => format!("per-worker, {}", or("hash")),
         Share::Handoff => format!("handoff, {}", or("round-robin")),
-    }
+    };
+    Ok(why.map_or_else(|| words.clone(), |why| format!("{words} ({why})")))
 }
 
 fn delivery_words(delivery: Delivery, listens: bool) -> String {
@@ -96,12 +102,14 @@ fn delivery_words(delivery: Delivery, listens: bool) -> String {
     words.join(", ")
 }
 
-const fn ready_word(ready: ReadyWhen) -> &'static str {
+fn ready_word(ready: &ReadyWhen) -> String {
     match ready {
-        ReadyWhen::Auto => "auto (the first listen, or the program's own word)",
-        ReadyWhen::Listen => "the first listen",
-        ReadyWhen::Message => "process.send('ready')",
-        ReadyWhen::Notify => "READY=1 by sd_notify",
+        ReadyWhen::Auto => "auto (the first listen, or the program's own word)".to_owned(),
+        ReadyWhen::Listen => "the first listen".to_owned(),
+        ReadyWhen::Message => "process.send('ready')".to_owned(),
+        ReadyWhen::Notify => "READY=1 by sd_notify".to_owned(),
+        ReadyWhen::Delay(delay) => format!("having lived for {}", humantime::format_duration(*delay)),
+        ReadyWhen::Probe(probe) => format!("a good answer to {probe}"),
     }
 }
 

@@ -6,14 +6,15 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_net::notify::{SOCKET_VARIABLE, watchdog};
-use clustr_supervisor::Signal;
 use clustr_supervisor::config::{
-    Above, Balance, Config, Delivery, FreshEnv, Program, ReadyWhen, Share, Signals,
+    Above, Balance, Config, Delivery, FreshEnv, Liveness, Program, ReadyWhen, Share, Signals,
 };
 use clustr_supervisor::control::place;
+use clustr_supervisor::{Signal, StartError};
 
 use crate::args::RunOptions;
 use crate::args::run::Delivery as Asked;
@@ -52,21 +53,22 @@ pub(crate) fn make(
     };
     let policy = policy(&options, workers)?;
     let share = share(options.share);
-    let balance = balance(options.balance, share)?;
     let env = variables(&options.env_file, &options.env)?;
     let fresh_env = fresh_env(&options);
+    let live = live(&options);
     let name = options.name.unwrap_or_else(|| names::of_command(&command, &cwd));
     let control = control_path(options.control, &name)?;
-    let config = Config {
+    let mut config = Config {
         name,
         program: Program { command, env, cwd: options.cwd },
         policy,
         listen: options.listen,
         share,
         delivery,
-        balance,
+        balance: Balance::Auto,
         sees_hangs: options.hang_timeout != Some(HangTimeout::Off),
         ready: options.ready.unwrap_or_default(),
+        live,
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
         output: options.log.unwrap_or_default(),
         log_file: None,
@@ -80,6 +82,7 @@ pub(crate) fn make(
         fresh_env,
         subreaper: true,
     };
+    config.balance = balance(options.balance, config.chosen_share().map_err(StartError::from)?.share)?;
     Ok(Plan { config, workers, odd })
 }
 
@@ -205,16 +208,46 @@ fn package_script(cwd: &Path, script: &str) -> Option<String> {
     package.get("scripts")?.get(script)?.as_str().map(str::to_owned)
 }
 
+/// How it is known that a worker still serves.
+fn live(options: &RunOptions) -> Option<Liveness> {
+    let standard = Liveness::new(options.live.clone()?);
+    Some(Liveness {
+        every: options.live_every.unwrap_or(standard.every),
+        timeout: options.live_timeout.unwrap_or(standard.timeout),
+        failures: options.live_failures.unwrap_or(standard.failures),
+        ..standard
+    })
+}
+
+/// A worker that has to live for longer than it may take is never ready.
+fn check_delay(options: &RunOptions, ready_timeout: Duration) -> Result<(), Failure> {
+    let Some(ReadyWhen::Delay(delay)) = options.ready else { return Ok(()) };
+    if delay < ready_timeout {
+        return Ok(());
+    }
+    let (delay, longer) = (humantime::format_duration(delay), humantime::format_duration(delay * 2));
+    Err(Failure::Usage(Usage {
+        what: format!("--ready delay:{delay} is not within --ready-timeout"),
+        detail: Some(format!(
+            "a worker that is not ready after {} has failed",
+            humantime::format_duration(ready_timeout)
+        )),
+        hint: Some(format!("--ready delay:{delay} --ready-timeout {longer}")),
+    }))
+}
+
 fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
     let standard = Policy::builder(workers).build()?;
     let first = options.backoff_min.unwrap_or(BACKOFF.first);
     // Who asks for a long first rest alone does not mean the cap to be shorter.
     let cap = options.backoff_max.unwrap_or(BACKOFF.cap.max(first));
-    let overdue = match options.ready.unwrap_or_default() {
-        ReadyWhen::Auto => Overdue::CountsAsReady,
-        ReadyWhen::Listen | ReadyWhen::Message | ReadyWhen::Notify => Overdue::Fails,
+    let overdue = match options.ready {
+        Some(ReadyWhen::Auto) | None => Overdue::CountsAsReady,
+        Some(ReadyWhen::Listen | ReadyWhen::Message | ReadyWhen::Notify) => Overdue::Fails,
+        Some(ReadyWhen::Delay(_) | ReadyWhen::Probe(_)) => Overdue::Fails,
     };
     let ready_timeout = options.ready_timeout.unwrap_or(standard.ready_timeout());
+    check_delay(options, ready_timeout)?;
     let builder = Policy::builder(workers)
         .restart(options.restart.unwrap_or_default())
         .backoff(Backoff { first, cap, ..BACKOFF })

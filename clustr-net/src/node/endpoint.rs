@@ -6,6 +6,8 @@
 //! when the socket is readable, [`flush`](Endpoint::flush) when it is writable and
 //! [`wants_write`](Endpoint::wants_write).
 
+mod questions;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,11 +30,6 @@ use super::{LINE_BYTES_MAX, json};
 const READ_BYTES: usize = 16 << 10;
 /// Bound: descriptors that have arrived before the end of their line. A line can use one.
 const FDS_WAITING_MAX: usize = 16;
-/// The key of a server that no worker has: those of the table are numbers.
-const NO_SERVER: &str = "nobody";
-
-/// Bound: probes that one worker may leave unanswered.
-const PROBES_MAX: usize = 4;
 
 /// Our end of one worker's channel.
 #[derive(Debug)]
@@ -265,38 +262,6 @@ impl Endpoint {
         self.outbox.hand_over(self.socket.as_fd(), &self.line, seq, connection).map(|()| seq)
     }
 
-    /// Asks whether the worker's loop turns, unless it was asked and has not answered: [`Said::Here`]. It is given a socket
-    /// that leads nowhere, for a server that it does not have, which node says by itself; its app notices nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`hand_over`](Self::hand_over); `EMFILE`.
-    pub fn ask(&mut self) -> Result<(), SendError> {
-        if self.asked.is_some() {
-            return Ok(());
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (fd, _) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(io::Error::from)?;
-        let nobody = Connection { fd, listener: u64::MAX, source: None };
-        self.asked = Some(self.hand_over(NO_SERVER, nobody).map_err(|(error, _)| error)?);
-        Ok(())
-    }
-
-    /// Hands over a connection of our own, to see whether the worker serves. What becomes of it shows on our end alone: its
-    /// answer is not told, and it never comes back.
-    ///
-    /// # Errors
-    ///
-    /// As [`hand_over`](Self::hand_over); [`SendError::Full`] also where the worker has not answered those before.
-    pub fn probe(&mut self, key: &str, fd: OwnedFd) -> Result<(), SendError> {
-        if self.outbox.ledger.probes() >= PROBES_MAX {
-            return Err(SendError::Full);
-        }
-        let connection = Connection { fd, listener: PROBE, source: None };
-        self.hand_over(key, connection).map(drop).map_err(|(error, _)| error)
-    }
-
     /// How many connections the worker has not answered.
     #[must_use]
     pub fn unanswered(&self) -> usize {
@@ -513,16 +478,6 @@ impl Endpoint {
             None => {}
         }
         Ok(())
-    }
-
-    /// Takes out what was asked with; says whether it was this.
-    fn take_asked(&mut self, seq: Option<u64>) -> bool {
-        let is_it = seq.is_some() && self.asked == seq;
-        if is_it {
-            self.asked = None;
-            self.outbox.ledger.take(seq.unwrap_or_default());
-        }
-        is_it
     }
 
     fn refuse(&mut self, sent: SentReply, said: &mut Vec<Said>) -> io::Result<()> {

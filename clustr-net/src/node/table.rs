@@ -11,9 +11,10 @@
 //! In a table that is [`queueing`](Table::queueing), what is held in common is the port: each worker is answered with a
 //! queue of its own on it, which whoever calls chooses.
 
+mod tickets;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -40,6 +41,8 @@ pub struct Table {
     last_number: u64,
     hands_over: bool,
     queueing: Option<Plan>,
+    /// What cannot have queues is shared, rather than refused.
+    shares_rest: bool,
     evicted: Option<Closed>,
 }
 
@@ -131,8 +134,15 @@ impl Table {
     #[must_use]
     pub fn new(inherited: Vec<(u32, OwnedFd)>) -> Self {
         let inherited = inherited.into_iter().collect();
-        let (entries, last_number, hands_over, queueing, evicted) = (Vec::new(), 0, false, None, None);
-        Self { entries, inherited, last_number, hands_over, queueing, evicted }
+        Self {
+            entries: Vec::new(),
+            inherited,
+            last_number: 0,
+            hands_over: false,
+            queueing: None,
+            shares_rest: false,
+            evicted: None,
+        }
     }
 
     /// A table whose streams stay with us: workers get connections instead, by
@@ -146,6 +156,12 @@ impl Table {
     #[must_use]
     pub fn queueing(inherited: Vec<(u32, OwnedFd)>, plan: Plan) -> Self {
         Self { queueing: Some(plan), ..Self::new(inherited) }
+    }
+
+    /// One listener for all workers where there cannot be a queue for each: Unix sockets and inherited ones.
+    #[must_use]
+    pub fn sharing_the_rest(self) -> Self {
+        Self { shares_rest: true, ..self }
     }
 
     /// Adds what was bound before any worker asked, and that no worker can close. A query for its address is answered
@@ -274,6 +290,11 @@ impl Table {
         Some((entry.bound.listener()?, &entry.key))
     }
 
+    /// The numbers of all that is bound, oldest first.
+    pub fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().map(|entry| entry.number)
+    }
+
     fn place_of(&self, number: u64) -> Option<usize> {
         // Numbers ascend, and there are few.
         self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
@@ -337,9 +358,11 @@ impl Table {
                 let opened = Queues::open(target, options(query), plan, key);
                 opened.map(|(queues, _)| queues.into()).map_err(|error| errno(error.errno()))
             }
-            (Addr::Fd(_) | Addr::Unix(_) | Addr::Abstract(_), Some(_)) => Err(Errno::OPNOTSUPP),
-            (Addr::Fd(number), None) => self.adopt(*number).map(Bound::Listener),
-            (Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_), None) => {
+            (Addr::Fd(_) | Addr::Unix(_) | Addr::Abstract(_), Some(_)) if !self.shares_rest => {
+                Err(Errno::OPNOTSUPP)
+            }
+            (Addr::Fd(number), _) => self.adopt(*number).map(Bound::Listener),
+            (Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_), _) => {
                 let bound = Listener::bind(target, options(query));
                 bound.map(Bound::Listener).map_err(|error| errno(error.errno()))
             }
@@ -373,10 +396,10 @@ impl Table {
 impl Entry {
     fn answer(&mut self, query: &Query, hands_over: bool, queue: Option<QueueId>) -> Answer<'_> {
         let handed = hands_over && self.bound.kind() == Kind::Stream;
-        let data = if has_ticket_keys(query) {
+        let data = if tickets::are_wanted(query) {
             // A TLS server cannot do without, and keys of ours survive the restart of all workers. Each listener
             // has its own: a session of one server must not be resumed at another that asks for more.
-            self.ticket_keys.get_or_insert_with(|| fresh_ticket_keys().unwrap_or_else(|| query.data.clone()))
+            self.ticket_keys.get_or_insert_with(|| tickets::fresh().unwrap_or_else(|| query.data.clone()))
         } else {
             &self.data
         };
@@ -552,23 +575,4 @@ fn matches(bound: &Addr, wanted: &Addr) -> bool {
 
 fn errno(raw: Option<i32>) -> Errno {
     raw.map_or(Errno::INVAL, Errno::from_raw_os_error)
-}
-
-fn has_ticket_keys(query: &Query) -> bool {
-    super::json::pick(&query.data, ["ticketKeys"]).is_some_and(|[keys]| keys.is_some())
-}
-
-/// 48 random bytes, as 96 hexadecimal digits in node's object (`tls.Server.setTicketKeys`).
-fn fresh_ticket_keys() -> Option<String> {
-    let mut bytes = [0; 48];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).ok()?;
-    if filled != bytes.len() {
-        return None;
-    }
-    let mut text = "{\"ticketKeys\":\"".to_owned();
-    for byte in bytes {
-        write!(text, "{byte:02x}").ok()?;
-    }
-    text.push_str("\"}");
-    Some(text)
 }

@@ -367,11 +367,25 @@ impl Queues {
 
     /// Somebody who waits in a queue, for another worker to serve. `acceptor` bounds the burst; it is one for this queue alone
     /// ([`acceptor`](Self::acceptor)), or is [noticed](Acceptor::notice) whenever it goes on to another. The socket becomes non-blocking for all who hold it, so
-    /// that a worker who is faster does not make us wait; only for queues whose workers can live with that.
+    /// that a worker who is faster does not make us wait; only for queues whose workers can live with that. Probes are nobody
+    /// else's: they are closed.
     pub fn take(&self, id: QueueId, acceptor: &mut Acceptor, now: Duration) -> Option<Connection> {
         let listener = self.listener(id).filter(|listener| listener.kind() == Kind::Stream)?;
         rustix::io::ioctl_fionbio(listener, true).ok()?;
-        acceptor.accept(listener, now)
+        loop {
+            let connection = acceptor.accept(listener, now)?;
+            if !self.is_probe(&connection) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Whether a connection is a question to the worker of this queue: nobody else is to answer it.
+    fn is_probe(&self, connection: &Connection) -> bool {
+        let Some(ports) = self.plan.probes else { return false };
+        let peer = rustix::net::getpeername(connection).ok().flatten();
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback() && ports.has(peer.port()))
     }
 
     /// A queue goes to a new worker: whether accept(2) waits there is again what was asked for.

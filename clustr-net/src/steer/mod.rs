@@ -189,6 +189,12 @@ impl ProbePorts {
         above.or(below).map(|first| Self { first, count })
     }
 
+    /// Whether this is one of them.
+    #[must_use]
+    pub const fn has(&self, port: u16) -> bool {
+        port >= self.first && port - self.first < self.count
+    }
+
     /// The source port whose connections go to that index.
     #[must_use]
     pub const fn port(&self, index: u16) -> Option<u16> {

@@ -50,10 +50,16 @@ fn group(addr: &str, steer: Steer, count: u32, probes: Option<ProbePorts>) -> (Q
 
 /// Which queue has the one client that waits; it is taken out.
 fn arrival(queues: &Queues, ids: &[QueueId]) -> QueueId {
+    arrival_of(queues, ids, false)
+}
+
+fn arrival_of(queues: &Queues, ids: &[QueueId], is_probe: bool) -> QueueId {
     let holds: Vec<_> = ids.iter().copied().filter(|&id| queues.waiting(id).unwrap() > 0).collect();
     assert_eq!(holds.len(), 1, "one client waits in one queue");
     let mut acceptor = Queues::acceptor(holds[0], false);
-    assert!(queues.take(holds[0], &mut acceptor, std::time::Duration::ZERO).is_some());
+    let taken = queues.take(holds[0], &mut acceptor, std::time::Duration::ZERO);
+    assert_eq!(taken.is_none(), is_probe, "a probe is nobody else's");
+    assert_eq!(queues.waiting(holds[0]).unwrap(), 0);
     holds[0]
 }
 
@@ -274,7 +280,7 @@ fn a_probe_reaches_a_withheld_queue_and_nobody_else_does() {
         for &id in &ids {
             let port = queues.probe_port(id).unwrap();
             let (_probe, _) = connect_from(SocketAddr::new(home, port), reach(&queues, home));
-            assert_eq!(arrival(&queues, &ids), id);
+            assert_eq!(arrival_of(&queues, &ids, true), id);
         }
         for _ in 0..50 {
             let (_client, _) = connect_from(SocketAddr::new(home, 0), reach(&queues, home));

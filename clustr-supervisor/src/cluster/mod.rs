@@ -58,11 +58,11 @@ pub use role::{Role, RoleError, role};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clustr_core::{Policy, PolicyBuilder, SLOTS_MAX, Verdict};
+use clustr_core::{Overdue, Policy, PolicyBuilder, SLOTS_MAX, Verdict};
 use nix::sys::signal::Signal;
 
 use crate::config::{
-    Balance, Config, Delivery, Listen, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
+    Balance, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
 };
 use crate::{ListenError, StartError, Supervisor};
 
@@ -201,9 +201,18 @@ impl Cluster {
         self
     }
 
-    /// What stands for a worker's word that it can serve.
+    /// What stands for a worker's word that it can serve. A worker of which it does not come in time has failed to start,
+    /// unless it is [`ReadyWhen::Auto`].
     pub fn ready(mut self, ready: ReadyWhen) -> Self {
+        let overdue = if ready == ReadyWhen::Auto { Overdue::CountsAsReady } else { Overdue::Fails };
+        self.policy = self.policy.overdue(overdue);
         self.config.ready = ready;
+        self
+    }
+
+    /// Asks each worker again and again whether it still serves; one that fails is replaced, replacement first.
+    pub fn live(mut self, live: Liveness) -> Self {
+        self.config.live = Some(live);
         self
     }
 

@@ -261,8 +261,11 @@ pub struct AppStatus {
     pub wanted: u32,
     /// How many are ready.
     pub ready: u32,
-    /// How workers get connections: `shared`.
+    /// How workers get connections: `shared`, `per-worker` or `handoff`.
     pub share: String,
+    /// Why, where clustr has chosen one that is not `shared`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_why: Option<String>,
     /// How the socket reaches them: `node`.
     pub delivery: Vec<String>,
     /// What they listen on.

@@ -10,7 +10,7 @@
 //! not read. A reader that has *stopped* does not: after [`STALL`] without a byte written, output is read and thrown
 //! away, and counted, until the writer moves again. Each output by itself: whoever reads one and not the other still reads.
 
-mod capture;
+pub(crate) mod capture;
 mod format;
 mod outlet;
 mod sink;

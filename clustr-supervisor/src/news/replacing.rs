@@ -42,6 +42,12 @@ pub(super) fn write(fact: &Fact, f: &mut Formatter<'_>) -> Result {
         Fact::Stranded { slot } => {
             write!(f, "slot left empty slot={slot}: what it held before cannot be started again")
         }
+        Fact::Failing { slot, incarnation, ailment, why } => {
+            write!(f, "worker failing slot={slot} incarnation={incarnation} by={ailment}: {why}")
+        }
+        Fact::Recovered { slot, incarnation, ailment } => {
+            write!(f, "worker serves as it should again slot={slot} incarnation={incarnation} by={ailment}")
+        }
         Fact::Renewing { slot, incarnation, by, why } => {
             write!(f, "worker gets a replacement slot={slot} incarnation={incarnation} by={by} why={why}")
         }

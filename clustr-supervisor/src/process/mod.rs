@@ -6,6 +6,7 @@ mod courtesy;
 mod facts;
 mod lookup;
 mod orphans;
+mod sockets;
 mod spawn;
 mod tree;
 
@@ -13,6 +14,7 @@ pub(crate) use courtesy::Courtesy;
 pub(crate) use facts::{sockets, usage};
 pub(crate) use lookup::{LookupError, examine, lookup};
 pub(crate) use orphans::{Record, end as end_orphans};
+pub(crate) use sockets::holds_listener;
 pub(crate) use spawn::{Launcher, Outfit, SpawnError};
 pub(crate) use tree::Strangers;
 

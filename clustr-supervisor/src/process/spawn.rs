@@ -35,6 +35,9 @@ const OURS_ALONE: [&str; 11] = [
     "CLUSTR_CHANNEL_FD",
 ];
 
+/// What runs commands: sh(1), where POSIX systems have it.
+const SHELL: &CStr = c"/bin/sh";
+
 /// What makes one worker's process different from its siblings'.
 #[derive(Debug)]
 pub(crate) struct Outfit<'a> {
@@ -169,7 +172,16 @@ impl Launcher {
 
     /// Makes the process.
     pub(crate) fn spawn(&self, outfit: &Outfit<'_>) -> Result<Process, SpawnError> {
-        let path = self.find()?;
+        self.make(&self.find()?, &self.argv, outfit)
+    }
+
+    /// Makes a process of a shell that runs `command`, in the app's surroundings.
+    pub(crate) fn spawn_shell(&self, command: &str, outfit: &Outfit<'_>) -> Result<Process, SpawnError> {
+        let command = c_string(OsStr::new(command))?;
+        self.make(SHELL, &[c"sh".into(), c"-c".into(), command], outfit)
+    }
+
+    fn make(&self, path: &CStr, argv: &[CString], outfit: &Outfit<'_>) -> Result<Process, SpawnError> {
         let own: Vec<CString> = outfit
             .env
             .iter()
@@ -180,8 +192,8 @@ impl Launcher {
             outfit.fds.iter().zip(&spared).map(|(fd, copy)| copy.as_ref().map_or(*fd, AsFd::as_fd)).collect();
         let mut pid_entry = PidEntry::new();
         let prepared = Prepared {
-            path: &path,
-            argv: &self.argv,
+            path,
+            argv,
             envp: &self.envp(&outfit.env, &own),
             pid_entry: outfit.listens.then_some(&mut pid_entry),
             cwd: self.cwd_c.as_deref(),

@@ -92,7 +92,7 @@ fn kill(child: Pid) {
 }
 
 /// The children of every thread of a process: proc(5), `/proc/PID/task/TID/children`.
-fn children(parent: Pid) -> Vec<Pid> {
+pub(super) fn children(parent: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())) else {
         return Vec::new();
     };

@@ -17,7 +17,7 @@ use super::given::Given;
 use super::handoff::{Credits, Via};
 use super::messages::as_value;
 use super::{Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact};
-use crate::config::ReadyWhen;
+use crate::config::ReadyWord;
 use crate::news::Fact;
 use crate::reactor::Reactor;
 use crate::worker::{ChannelState, Worker};
@@ -121,7 +121,7 @@ impl Sharing {
     fn understand_channel(&mut self, id: WorkerId, worker: &mut Worker, word: Said, heard: &mut Heard) {
         match word {
             Said::Here => heard.events.extend(self.show_life(id, heard.at.now)),
-            Said::Ready if self.ready == ReadyWhen::Listen => {}
+            Said::Ready if !self.ready.believes(ReadyWord::Message) => {}
             Said::Ready => heard.events.push(Event::Ready(id)),
             Said::Message(bytes) => heard.facts.push(message_fact(id, &as_json(&bytes))),
             Said::Returned(handover) => self.take_back(std::iter::once(handover)),
@@ -255,7 +255,7 @@ pub(super) fn give(worker: &mut Worker, given: &Given, connection: Connection) -
     })
 }
 
-fn credits(sender: &Sender) -> Credits {
+pub(super) fn credits(sender: &Sender) -> Credits {
     Credits { left: sender.credits(), unacked: sender.unacked(), open: sender.open() }
 }
 

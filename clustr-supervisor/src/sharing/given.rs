@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_cannot_have_a_queue_for_each_worker_is_refused() {
-        let plan = Some(crate::sharing::queues::plan(clustr_net::steer::Steer::Hash));
+        let plan = Some(crate::sharing::queues::plan(clustr_net::steer::Steer::Hash, None));
         for addr in ["unix:/tmp/clustr-never.sock", "unix:@clustr-never", "fd:3"] {
             let StartError::Listen(error) = bind(&[listen("web", addr)], &[], plan, false).unwrap_err()
             else {

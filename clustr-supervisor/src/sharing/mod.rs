@@ -10,6 +10,7 @@ mod given;
 mod handoff;
 mod messages;
 mod node;
+mod probing;
 mod queues;
 mod rescue;
 mod reserve;
@@ -28,6 +29,7 @@ use clustr_net::{Addr, Connection, balance};
 use self::given::Given;
 use self::handoff::{Handoff, Via};
 pub(crate) use self::messages::SendFault;
+pub(crate) use self::probing::{Obstacle, Way};
 use self::queues::Seats;
 use crate::config::{Balance, Config, Delivery, ReadyWhen, Share};
 use crate::error::{ListenError, StartError};
@@ -79,6 +81,8 @@ pub(crate) struct Sharing {
     /// `None`: no worker has a queue of its own.
     seats: Option<Seats>,
     called_last: bool,
+    /// Why it is shared in this way, where clustr has chosen.
+    why: Option<String>,
     node: node::Pending,
     channel: channel::Pending,
 }
@@ -88,10 +92,13 @@ impl Sharing {
     pub(crate) fn new(config: &mut Config) -> Result<Self, StartError> {
         let inherited = std::mem::take(&mut config.inherited);
         let hang_timeout = config.sees_hangs.then(|| config.policy.hang_timeout());
+        let chosen = config.chosen_share()?;
+        let is_choice = std::mem::replace(&mut config.share, chosen.share) == Share::Auto;
         let (handoff, plan) = ways(config, hang_timeout)?;
         let hands_over = handoff.is_some() && plan.is_none();
         let listeners = given::bind(&config.listen, &inherited, plan, hands_over)?;
         let mut table = match plan {
+            Some(plan) if is_choice => Table::queueing(inherited, plan).sharing_the_rest(),
             Some(plan) => Table::queueing(inherited, plan),
             None if hands_over => Table::handing_over(inherited),
             None => Table::new(inherited),
@@ -103,7 +110,8 @@ impl Sharing {
             // On clustr's channel connections come where they are handed over; else it is where a worker says that it is
             // ready, and its listeners are those that LISTEN_FDS counts.
             delivery: Delivery { fds: config.delivery.fds || config.delivery.channel, ..config.delivery },
-            ready: config.ready,
+            ready: config.ready.clone(),
+            why: chosen.why,
             hands_over,
             handoff,
             // Half of the time that a stop may take: then it is asked, whoever may still come.
@@ -121,6 +129,11 @@ impl Sharing {
             (Some(_), None) => "handoff",
             (None, None) => "shared",
         }
+    }
+
+    /// Why, where clustr has chosen.
+    pub(crate) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// The ways of delivery, in the words of `clustr status`.
@@ -383,7 +396,8 @@ fn ways(
         Share::Auto | Share::Shared if config.balance == Balance::Auto => Ok((None, None)),
         Share::Auto | Share::Shared => Err(refused()),
         Share::PerWorker => {
-            let plan = queues::plan(config.balance.steer().ok_or_else(refused)?);
+            let steer = config.balance.steer().ok_or_else(refused)?;
+            let plan = queues::plan(steer, probing::ports_for(config)?);
             // Whoever is handed over here has lost the worker that the kernel chose.
             Ok((Some(Handoff::new(balance::Balance::LeastBusy, hang_timeout)), Some(plan)))
         }

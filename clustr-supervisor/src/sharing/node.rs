@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::handoff::Via;
 use super::{ADDRESS_BYTES_MAX, Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
-use crate::config::ReadyWhen;
+use crate::config::ReadyWord;
 use crate::news::Fact;
 use crate::process::Speaker;
 use crate::reactor::Reactor;
@@ -130,7 +130,7 @@ impl Sharing {
                 if worker.node.is_news(&address) {
                     heard.facts.push(listening_fact(id, address));
                 }
-                if self.ready != ReadyWhen::Message {
+                if self.ready.believes(ReadyWord::Listening) {
                     heard.events.push(Event::Ready(id));
                 }
             }
@@ -205,6 +205,7 @@ impl Sharing {
         // It listens again on what it has just closed: then it has not left.
         self.let_go(reactor, |closing| closing.worker == worker.unique_id);
         self.make_room();
+        let shared = self.table.listeners().count();
         let answer = match &mut self.seats {
             None => self.table.answer(worker.unique_id, query),
             Some(seats) => {
@@ -231,6 +232,9 @@ impl Sharing {
         if let Some(seats) = &mut self.seats {
             seats.seated(id, &mut self.table);
         }
+        if self.seats.is_some() && self.table.listeners().count() > shared {
+            heard.facts.push(shared_all_the_same(id, query));
+        }
         let evicted = self.table.take_evicted();
         self.unwatch(evicted, reactor);
     }
@@ -248,7 +252,7 @@ impl Sharing {
     }
 
     fn message(&self, id: WorkerId, json: &str, heard: &mut Heard) {
-        if json == "\"ready\"" && self.ready != ReadyWhen::Listen {
+        if json == "\"ready\"" && self.ready.believes(ReadyWord::Message) {
             heard.events.push(Event::Ready(id));
         }
         heard.facts.push(message_fact(id, json));
@@ -321,6 +325,16 @@ fn no_queues(id: WorkerId, query: &Query) -> Fact {
         query.describe()
     );
     Fact::Warning { detail, hint: Some("clustr run --share shared -- COMMAND".into()) }
+}
+
+fn shared_all_the_same(id: WorkerId, query: &Query) -> Fact {
+    let detail = format!(
+        "slot={} listens on {}, which cannot have a queue for each worker: all share it, and a worker gets connections there \
+         from its first accept on, ready or not",
+        id.slot,
+        query.describe()
+    );
+    Fact::Warning { detail, hint: Some("clustr run --share handoff -- COMMAND".into()) }
 }
 
 fn broken(id: WorkerId, why: &str) -> Fact {

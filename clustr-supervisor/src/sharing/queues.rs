@@ -17,7 +17,7 @@ use clustr_core::{SlotId, Time, WorkerId};
 use clustr_net::node::{Closed, Table};
 use clustr_net::queue::{Plan, QueueError, QueueId, Queues, Removal};
 use clustr_net::sock_diag::{self, HalfOpen};
-use clustr_net::steer::Steer;
+use clustr_net::steer::{ProbePorts, Steer};
 
 use crate::news::Fact;
 use crate::reactor::{Reactor, Registration};
@@ -74,11 +74,11 @@ struct Leaving {
 }
 
 /// How the queues of one primary are filled, for as long as it lives.
-pub(super) fn plan(steer: Steer) -> Plan {
+pub(super) fn plan(steer: Steer, probes: Option<ProbePorts>) -> Plan {
     // Strangers cannot know the hasher's keys.
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish().to_be_bytes();
     let seed = u32::from_be_bytes([random[0], random[1], random[2], random[3]]);
-    Plan { steer, seed, probes: None }
+    Plan { steer, seed, probes }
 }
 
 impl Seats {

@@ -32,6 +32,9 @@ pub(crate) fn serve(kind: &str) {
             std::thread::park();
         }
     }
+    if kind == "http" {
+        return crate::probes::serve();
+    }
     if kind == "plain" {
         return accept_plainly();
     }

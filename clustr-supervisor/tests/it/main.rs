@@ -9,5 +9,6 @@ mod deliveries;
 mod examples;
 mod fixture;
 mod notices;
+mod probes;
 mod queues;
 mod transcripts;

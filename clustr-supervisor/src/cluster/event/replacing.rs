@@ -6,7 +6,8 @@ use std::fmt::{self, Display as _};
 
 use clustr_core::{Generation, SlotId, WorkerId};
 
-use super::{Event, ms};
+use super::Event;
+use super::of_news::ms;
 use crate::news::Fact;
 
 /// The event that one of these facts is.
@@ -56,6 +57,21 @@ pub(super) fn event(fact: Fact) -> Event {
         }
         Fact::ReloadCancelled { to } => Event::ReloadCancelled { to: Generation(to) },
         Fact::Stranded { slot } => Event::Stranded { slot: SlotId(slot) },
+        other => of_one_worker(other),
+    }
+}
+
+/// Of a worker that fails, or is replaced for its own sake.
+#[expect(clippy::wildcard_enum_match_arm, reason = "`Event::of` has looked at all others")]
+fn of_one_worker(fact: Fact) -> Event {
+    let who = |slot: u32, incarnation: u64| WorkerId { slot: SlotId(slot), incarnation };
+    match fact {
+        Fact::Failing { slot, incarnation, ailment, why } => {
+            Event::Failing { worker: who(slot, incarnation), ailment, why }
+        }
+        Fact::Recovered { slot, incarnation, ailment } => {
+            Event::Recovered { worker: who(slot, incarnation), ailment }
+        }
         Fact::Renewing { slot, incarnation, by, why } => {
             Event::Renewing { worker: who(slot, incarnation), by: who(slot, by), why }
         }
@@ -94,6 +110,12 @@ fn fact(event: &Event) -> Option<Fact> {
         Event::RolledBack { .. } => return rolled_back(event.clone()),
         Event::ReloadCancelled { to } => Fact::ReloadCancelled { to: to.0 },
         Event::Stranded { slot } => Fact::Stranded { slot: slot.0 },
+        Event::Failing { worker, ailment, why } => {
+            Fact::Failing { slot: worker.slot.0, incarnation: worker.incarnation, ailment, why }
+        }
+        Event::Recovered { worker, ailment } => {
+            Fact::Recovered { slot: worker.slot.0, incarnation: worker.incarnation, ailment }
+        }
         Event::Renewing { worker, by, why } => {
             let (slot, incarnation) = (worker.slot.0, worker.incarnation);
             Fact::Renewing { slot, incarnation, by: by.incarnation, why }

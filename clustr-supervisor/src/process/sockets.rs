@@ -1,0 +1,60 @@
+//! Whether a process, or what it has started, listens on a port.
+//!
+//! Owns the comparison of the kernel's list of listeners (sock_diag(7)) with a process's open files (proc(5)). Never touches a
+//! process. Called by `probe`, for a port that one worker alone shall have.
+
+use std::fs;
+
+use clustr_net::{Kind, sock_diag};
+use rustix::process::Pid;
+
+use super::tree::children;
+
+/// Bound: processes and open files that are looked at. A listener is among the first files of a server.
+const PROCESSES_MAX: usize = 32;
+const FILES_MAX: usize = 4096;
+
+/// Whether one of these processes listens on `port`; `None` if that cannot be seen.
+pub(crate) fn holds_listener(pid: u32, port: u16) -> Option<bool> {
+    let listening = sock_diag::listening(Kind::Stream, port).ok()?;
+    let wanted: Vec<String> = listening.iter().map(|socket| format!("socket:[{}]", socket.inode)).collect();
+    if wanted.is_empty() {
+        return Some(false);
+    }
+    let mut processes = vec![Pid::from_raw(i32::try_from(pid).ok()?)?];
+    let mut seen_any = false;
+    let mut next = 0;
+    while let Some(&process) = processes.get(next) {
+        next += 1;
+        if let Some(holds) = holds(process, &wanted) {
+            seen_any = true;
+            if holds {
+                return Some(true);
+            }
+        }
+        let room = PROCESSES_MAX.saturating_sub(processes.len());
+        processes.extend(children(process).into_iter().take(room));
+    }
+    seen_any.then_some(false)
+}
+
+fn holds(process: Pid, wanted: &[String]) -> Option<bool> {
+    let files = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero())).ok()?;
+    let mut links = files.flatten().take(FILES_MAX).filter_map(|file| fs::read_link(file.path()).ok());
+    Some(links.any(|link| wanted.iter().any(|socket| link.as_os_str() == socket.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_its_holders_and_nobody_elses() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(holds_listener(std::process::id(), port), Some(true));
+        assert_ne!(holds_listener(1, port), Some(true));
+        // Nobody has this one.
+        assert_eq!(holds_listener(std::process::id(), 0), Some(false));
+    }
+}
