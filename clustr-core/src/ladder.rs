@@ -17,6 +17,9 @@ use crate::view::SlotState;
 /// busy. This is time enough to end by itself, with its own exit code, and too short for anybody to notice.
 const DRAINED_GRACE: Duration = Duration::from_millis(200);
 
+/// Time to finish most requests, and not too long for the reload that waits for it.
+const PRESSED_GRACE: Duration = Duration::from_secs(5);
+
 /// The kernel ends a killed process within milliseconds, unless it sleeps uninterruptibly: in state D, on a
 /// disk or a network file system that does not answer.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -148,6 +151,17 @@ impl Ladder {
     /// Its slot is not wanted any more: whatever it was ending for, it now ends because it has to.
     pub(crate) const fn unwant(&mut self) {
         self.cause = Cause::Unwanted;
+    }
+
+    /// Somebody waits for its room: it hears the next word now, and the last one soon after.
+    pub(crate) fn press(&mut self, worker: WorkerId, turn: &mut Turn<'_>) {
+        match self.rung {
+            Rung::Finishing | Rung::Draining | Rung::Signalled => self.due(worker, turn),
+            Rung::Warned | Rung::Killed | Rung::Unkillable(_) => {}
+        }
+        if self.rung == Rung::Warned {
+            self.next_at = self.next_at.min(turn.now + PRESSED_GRACE);
+        }
     }
 
     /// Nobody waits for it any longer. One that was killed already is not killed again.

@@ -200,6 +200,14 @@ impl Worker {
         }
     }
 
+    /// On its way out it takes the place of somebody who waits: it may finish what it has, but not for long.
+    pub(crate) fn press(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.phase {
+            Phase::Starting { .. } | Phase::Ready { .. } => {}
+            Phase::Leaving(ladder) => ladder.press(self.id, turn),
+        }
+    }
+
     /// Its slot is not wanted any more, and nobody waits for it.
     pub(crate) fn kill(&mut self, turn: &mut Turn<'_>) {
         match &mut self.phase {

@@ -42,9 +42,9 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 
 /// The chore `soak`.
 pub(crate) fn soak(args: &[String]) -> Outcome {
-    run::run(
-        run::cargo(&["run", "--release", "--package", "clustr-benches", "--bin", "soak", "--"]).args(args),
-    )
+    run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
+    run::run(benches("build").arg("--bins"))?;
+    run::run(benches("run").args(["--bin", "soak", "--"]).args(args))
 }
 
 fn benches(what: &str) -> std::process::Command {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clustr_benches::places::Places;
 use clustr_benches::primary::Primary;
 use clustr_benches::soak::{self, Growth};
-use clustr_benches::trials::{self, Outcome, Subject};
+use clustr_benches::trials::{self, Outcome, Reloads, Subject};
 
 /// So much more memory, over both runs.
 const GROWTH_BYTES_MAX: u64 = 200_000;
@@ -23,11 +23,12 @@ struct Part {
     run: fn(&Places, &[String]) -> Result<(), String>,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part { name: "memory", run: memory },
     Part { name: "storm", run: |places, words| in_each(places, words, "--kills", 500, storm) },
     Part { name: "outage", run: |places, words| in_each(places, words, "--outages", 10, trials::outage) },
     Part { name: "scaling", run: |places, words| in_each(places, words, "--rounds", 10, scaling) },
+    Part { name: "reload", run: |places, words| in_each(places, words, "--reloads", 10, reload) },
 ];
 
 fn main() -> ExitCode {
@@ -86,6 +87,16 @@ fn in_each(
 
 fn storm(subject: Subject<'_>, kills: u32) -> Outcome {
     trials::storm(subject, kills as usize)
+}
+
+/// Over TCP and, where a Unix socket can be shared so, over that.
+fn reload(subject: Subject<'_>, count: u32) -> Outcome {
+    let over = |unix| trials::reloads(subject, Reloads { count, per_second: None, unix });
+    let tcp = over(false)?;
+    if subject.share == "per-worker" {
+        return Ok(tcp);
+    }
+    Ok(format!("{tcp}\n{}", over(true)?))
 }
 
 fn scaling(subject: Subject<'_>, rounds: u32) -> Outcome {

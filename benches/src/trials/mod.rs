@@ -5,6 +5,7 @@
 
 mod logs;
 mod outage;
+mod reloads;
 mod scaling;
 mod storm;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use outage::outage;
+pub use reloads::{Reloads, reloads};
 pub use scaling::scaling;
 pub use storm::storm;
 

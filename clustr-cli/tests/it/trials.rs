@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clustr_benches::trials::{self, Outcome, Subject};
+use clustr_benches::trials::{self, Outcome, Reloads, Subject};
 
 use crate::harness::node::with_node;
 use crate::harness::{CLUSTR, Outcome as Done};
@@ -52,6 +52,33 @@ fn scaling_down_and_up_loses_nobody_in_per_worker() {
 fn scaling_down_and_up_loses_nobody_in_handoff() {
     with_node(|_| told(trials::scaling(subject("handoff"), 6, 2)));
 }
+
+#[test]
+fn reloads_fail_no_request_of_any_kind_in_shared() {
+    with_node(|_| told(trials::reloads(subject("shared"), BRIEFLY)));
+}
+
+#[test]
+fn reloads_fail_no_request_of_any_kind_in_per_worker() {
+    in_queues(|subject| trials::reloads(subject, BRIEFLY));
+}
+
+#[test]
+fn reloads_fail_no_request_of_any_kind_in_handoff() {
+    with_node(|_| told(trials::reloads(subject("handoff"), BRIEFLY)));
+}
+
+#[test]
+fn reloads_fail_no_request_over_a_unix_socket_that_is_shared() {
+    with_node(|_| told(trials::reloads(subject("shared"), Reloads { unix: true, ..BRIEFLY })));
+}
+
+#[test]
+fn reloads_fail_no_request_over_a_unix_socket_whose_connections_are_handed_over() {
+    with_node(|_| told(trials::reloads(subject("handoff"), Reloads { unix: true, ..BRIEFLY })));
+}
+
+const BRIEFLY: Reloads = Reloads { count: 3, per_second: Some(300.0), unix: false };
 
 /// A trial of queues of their own, which proves something only where the kernel does not move connections itself.
 fn in_queues(trial: impl FnOnce(Subject<'_>) -> Outcome) {

@@ -15,14 +15,14 @@ use crate::worker::{Part, Worker};
 use core::time::Duration;
 
 /// Bound: so many workers a slot has at the most, with one that holds it, one that is to take its place, and
-/// those that are on their way out. A newcomer waits until there is room, and the oldest make it by force.
+/// those that are on their way out. A newcomer waits until there is room, which the oldest are pressed to make.
 pub const SLOT_WORKERS_MAX: usize = 4;
 
 /// So many may be on their way out beside a newcomer and who holds the place.
 const LEAVING_ROOM: usize = SLOT_WORKERS_MAX - 2;
 
-/// How long a newcomer waits for one that is killed to make room: longer than one that can be killed lives.
-const ROOM_WAIT: Duration = Duration::from_secs(6);
+/// How long a newcomer waits for one that is pressed to make room: longer than one that can be killed lives then.
+const ROOM_WAIT: Duration = Duration::from_secs(12);
 
 /// Who is to take the place.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Slot {
         let id = self.next_id();
         let surplus = self.leaving.len().saturating_sub(LEAVING_ROOM);
         for worker in self.leaving.iter_mut().take(surplus) {
-            worker.kill(turn);
+            worker.press(turn);
         }
         let stage = if surplus == 0 {
             Stage::There(Worker::start(id, generation, Part::Newcomer, turn))

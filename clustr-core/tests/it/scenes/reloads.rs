@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use clustr_core::{
     Action, Ailment, Answer, AppState, Command, Due, EndReason, Event, Exit, Generation, Notice, Overdue,
-    Plan, Refusal, SLOT_WORKERS_MAX, Setback, SlotId, SlotState, SpawnFault, Target, Ticket, WorkerId,
+    Plan, Refusal, Setback, SlotId, SlotState, SpawnFault, Target, Ticket, WorkerId,
 };
 
 use crate::world::{CLEAN, FAILED, KILLED, Rules, SEGV, World, millis, secs};
@@ -25,12 +25,12 @@ fn rolling(batch: u32) -> Plan {
     Plan::rolling(NonZeroU32::new(batch).unwrap(), SETTLE)
 }
 
-fn reload(world: &mut World, plan: Plan) -> Ticket {
+pub(super) fn reload(world: &mut World, plan: Plan) -> Ticket {
     world.ask(Command::Reload(plan)).0
 }
 
 /// Every worker of a generation that lives, by slot.
-fn of(world: &World, generation: Generation) -> Vec<WorkerId> {
+pub(super) fn of(world: &World, generation: Generation) -> Vec<WorkerId> {
     world.app.workers().filter(|view| view.generation == generation).map(|view| view.worker).collect()
 }
 
@@ -38,7 +38,7 @@ fn states(world: &World, generation: Generation) -> Vec<SlotState> {
     world.app.workers().filter(|view| view.generation == generation).map(|view| view.state).collect()
 }
 
-fn come_up(world: &mut World, workers: &[WorkerId]) {
+pub(super) fn come_up(world: &mut World, workers: &[WorkerId]) {
     for worker in workers {
         world.tell(Event::Spawned(*worker));
         world.tell(Event::Ready(*worker));
@@ -55,7 +55,7 @@ fn exit_leavers(world: &mut World) {
     }
 }
 
-fn rolled_back(world: &World) -> Option<(WorkerId, Setback)> {
+pub(super) fn rolled_back(world: &World) -> Option<(WorkerId, Setback)> {
     world.log.iter().rev().find_map(|action| {
         let Action::Notify(Notice::RolledBack { worker, setback, .. }) = action else { return None };
         Some((*worker, *setback))
@@ -465,53 +465,6 @@ fn a_kill_during_a_reload_ends_both_generations() {
     assert_eq!(orders.iter().filter(|order| matches!(order, Action::Kill(_))).count(), 4);
     exit_leavers(&mut world);
     assert!(world.watch.left);
-}
-
-#[test]
-fn fifty_reloads_in_a_row_do_not_pile_up_workers_that_never_close() {
-    let mut world = Rules::new(3).with(|builder| builder.stop_timeout(secs(3_600))).running();
-    for number in 2..52 {
-        let ticket = reload(&mut world, Plan::all(std::time::Duration::ZERO));
-        // Only SIGKILL ends those that had the place.
-        while world.answer(ticket).is_none() {
-            let new = of(&world, Generation(number));
-            let starting: Vec<WorkerId> =
-                new.into_iter().filter(|id| !world.watch.processes[id].said_ready).collect();
-            come_up(&mut world, &starting);
-            let doomed: Vec<WorkerId> = world
-                .watch
-                .processes
-                .values()
-                .filter(|process| process.kill)
-                .map(|process| process.id)
-                .collect();
-            for worker in doomed {
-                world.tell(Event::Exited(worker, KILLED));
-            }
-        }
-        assert_eq!(world.answer(ticket), Some(Answer::Done));
-        assert!(world.app.workers().count() <= 3 * SLOT_WORKERS_MAX);
-        assert!(world.watch.generations.len() <= SLOT_WORKERS_MAX);
-    }
-    assert_eq!(world.app.view().generation, Generation(51));
-}
-
-#[test]
-fn a_reload_that_finds_a_slot_full_of_unkillable_workers_fails_in_time() {
-    let mut world = Rules::new(1).with(|builder| builder.stop_timeout(millis(1))).running();
-    let mut last = None;
-    for number in 2..9 {
-        let ticket = reload(&mut world, Plan::all(std::time::Duration::ZERO));
-        let new = of(&world, Generation(number));
-        come_up(&mut world, &new);
-        world.pass(secs(7));
-        last = world.answer(ticket);
-        assert!(last.is_some(), "each ends in bounded time");
-    }
-    assert_eq!(last, Some(Answer::RolledBack));
-    assert_eq!(rolled_back(&world).unwrap().1, Setback::Crowded);
-    assert!(world.app.workers().count() <= SLOT_WORKERS_MAX);
-    assert_eq!(world.app.view().ready, 1);
 }
 
 #[test]
