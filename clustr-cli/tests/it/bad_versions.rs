@@ -49,10 +49,6 @@ fn seven_kinds(node: &Node, share: &'static str, plan: &[&str]) -> Outcome {
     std::fs::write(&script, "#!/bin/sh\n").map_err(|error| error.to_string())?;
     let script = script.to_string_lossy().into_owned();
     for bad in kinds(&script) {
-        // Whoever waits in the queue of one that crashes cannot be given to others yet.
-        if bad.serves && share == "per-worker" {
-            continue;
-        }
         let tally = under_load(&primary, || fails(&primary, plan, &bad).map(drop))?;
         println!("{share} {plan:?} {:?}: {tally}", bad.words);
         nobody_is_lost(primary.folder(), &tally, &bad)?;
