@@ -7,6 +7,7 @@ pub(crate) mod absent;
 mod asking;
 mod examples;
 mod faults;
+pub(crate) mod listen;
 pub(crate) mod run;
 pub(crate) mod values;
 

@@ -52,6 +52,30 @@ fn legalise(name: &str) -> String {
     if clean.is_empty() { "app".to_owned() } else { clean.to_owned() }
 }
 
+/// The nearest of `words`, if it is near enough to be what was meant.
+pub(crate) fn nearest<'a>(typed: &str, words: &[&'a str]) -> Option<&'a str> {
+    let limit = typed.chars().count().div_ceil(3).max(1);
+    let near =
+        words.iter().map(|word| (distance(typed, word), *word)).filter(|(distance, _)| *distance <= limit);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+}
+
+/// How many letters have to be added, dropped or changed (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (at, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, other) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
 /// The last part of a program's path, in lower case, without the `.exe` that nobody needs here.
 pub(crate) fn basename(program: &OsStr) -> String {
     let name = Path::new(program).file_name().unwrap_or(program);
@@ -91,6 +115,15 @@ mod tests {
     fn named(line: &str) -> String {
         let command: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         of_command(&command, Path::new("/srv/shop"))
+    }
+
+    #[test]
+    fn a_slip_of_a_finger_is_understood_and_what_is_like_nothing_is_not_guessed() {
+        let words = ["backlog", "mode", "defer-accept"];
+        assert_eq!(nearest("bcklog", &words), Some("backlog"));
+        assert_eq!(nearest("defer_accept", &words), Some("defer-accept"));
+        assert_eq!((nearest("b.sock", &words), nearest("", &words)), (None, None));
+        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Everything that is bound here is non-blocking and close-on-exec. A stream listens at once: connections then queue
 //! in the kernel while nobody accepts, instead of being refused.
 
-mod options;
+pub mod options;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};

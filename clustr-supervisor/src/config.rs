@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clustr_core::Policy;
-pub use clustr_net::Addr;
 use clustr_net::balance;
 use clustr_net::steer::Steer;
+pub use clustr_net::{Addr, Options};
 use nix::sys::signal::Signal;
 
 pub use self::probe::{Liveness, Port, Probe, ProbeError};
@@ -157,6 +157,18 @@ pub struct Listen {
     pub name: String,
     /// Where. [`Addr::Fd`] is one of [`Config::inherited`].
     pub addr: Addr,
+    /// How. Where workers accept for themselves the socket blocks unless it shall not, as that of systemd does: whether
+    /// accept(2) waits is a flag of the socket, not of the descriptor, and a plain program expects that it does.
+    pub options: Options,
+}
+
+impl Listen {
+    /// With the options that suit a server: it may wait in accept(2), and replaces a socket file that nobody listens on.
+    #[must_use]
+    pub fn new(name: &str, addr: Addr) -> Self {
+        let options = Options { blocking: true, replace_stale: true, ..Options::default() };
+        Self { name: name.to_owned(), addr, options }
+    }
 }
 
 /// How sockets reach a worker: these add up.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clustr_net::activation::NameError;
+use clustr_net::listener::OptionsError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
 
@@ -99,6 +100,9 @@ pub enum ListenError {
         /// Why not.
         source: clustr_net::AddrError,
     },
+    /// An option means nothing for its address.
+    #[error(transparent)]
+    Options(OptionsError),
     /// It has no name that `LISTEN_FDNAMES` could carry.
     #[error(transparent)]
     Name(NameError),
@@ -158,7 +162,7 @@ impl ListenError {
             Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ACCESS.raw_os_error()) => {
                 Some("ports below 1024 need a privilege: --listen :8080".into())
             }
-            Self::Bind(_) => None,
+            Self::Bind(_) | Self::Options(_) => None,
             Self::NoGate { .. } => Some(
                 "--share handoff for programs that speak clustr's channel or node's; or --share shared, where a worker gets \
                  connections from its first accept on"

@@ -13,6 +13,7 @@ use clustr_supervisor::Signal;
 use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, ReadyWhen, Share};
 
 use super::absent::Absent;
+use super::listen;
 use super::values::{self, Choice, HangTimeout, Variable, Workers};
 
 /// How a socket reaches a worker.
@@ -106,8 +107,10 @@ pub(crate) struct RunOptions {
     /// How many workers [default: $WEB_CONCURRENCY, else as many as CPUs]
     #[arg(short = 'n', long, value_name = "N|auto", value_parser = values::workers, help_heading = "Workers")]
     pub(crate) workers: Option<Workers>,
-    /// Bind ADDR and give it to the workers: by LISTEN_FDS, and by clustr's and node's channels; may be repeated
-    #[arg(short = 'l', long, value_name = "[NAME=]ADDR", value_parser = values::listen, help_heading = "Workers")]
+    /// Bind ADDR and give it to the workers: by LISTEN_FDS, and by clustr's and node's channels; may be repeated.
+    /// OPTIONS: backlog=N, v6only, reuse-addr (UDP), reuse-port, defer-accept=TIME, fast-open=N, mode=OCTAL,
+    /// owner=USER[:GROUP], group=GROUP, nonblocking
+    #[arg(short = 'l', long, value_name = "[NAME=]ADDR[,OPTIONS]", value_parser = listen::listen, help_heading = "Workers")]
     pub(crate) listen: Vec<Listen>,
     /// How workers get connections [default: auto]
     #[arg(long, value_name = "auto|shared|per-worker|handoff", value_parser = SHARE, hide_possible_values = true,

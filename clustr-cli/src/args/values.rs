@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clustr_core::{ExitCodes, Intensity, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Addr, Listen, Probe, ProbeError, ReadyWhen};
+use clustr_supervisor::config::{Probe, ProbeError, ReadyWhen};
 
 use crate::{dotenv, names};
 
@@ -28,7 +28,7 @@ pub(crate) enum ValueError {
 }
 
 impl ValueError {
-    fn new(why: impl Into<String>, instead: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>, instead: impl Into<String>) -> Self {
         Self::Invalid { why: why.into(), instead: instead.into() }
     }
 }
@@ -241,17 +241,6 @@ pub(crate) fn variable(text: &str) -> Result<Variable, ValueError> {
         return Err(fault(dotenv::Fault::Name.text()));
     }
     Ok(Variable(name.into(), value.into()))
-}
-
-/// `ADDR`, `NAME=ADDR`.
-pub(crate) fn listen(text: &str) -> Result<Listen, ValueError> {
-    let named = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains([':', '/']));
-    let address = named.map_or(text, |(_, address)| address);
-    let addr: Addr = address.parse().map_err(|error: clustr_net::AddrError| {
-        ValueError::new(error.fault().to_string(), error.hint().trim_start_matches("try "))
-    })?;
-    let name = named.map_or_else(|| names::of_listener(&addr), |(name, _)| name.to_owned());
-    Ok(Listen { name, addr })
 }
 
 /// A name of an app and its primary.

@@ -10,16 +10,37 @@
 //! | `backlog=N` | `backlog` |
 //! | `v6only` | `v6_only` |
 //! | `reuse-addr`, `reuse-port` | `reuse_addr`, `reuse_port` |
-//! | `blocking` | `blocking` |
-//! | `defer-accept=SECONDS` | `defer_accept` |
-//! | `fastopen=N` | `fastopen` |
+//! | `blocking`, `nonblocking` | `blocking` |
+//! | `defer-accept=5s` | `defer_accept`, in seconds or minutes |
+//! | `fast-open=N` | `fastopen` |
 //! | `mode=OCTAL` | `mode` |
-//! | `owner=USER`, `group=GROUP` | `owner`, `group`, by name or number |
+//! | `owner=USER`, `owner=USER:GROUP`, `group=GROUP` | `owner`, `group`, by name or number |
 //! | `replace-stale` | `replace_stale` |
+//!
+//! Behind an address, they stand after a comma: [`split`].
 
 use std::str::FromStr;
 
 use nix::unistd::{Group, User};
+
+use crate::addr::Addr;
+
+/// Every name that an option has.
+pub const NAMES: [&str; 13] = [
+    "backlog",
+    "v6only",
+    "reuse-addr",
+    "reuse-port",
+    "blocking",
+    "nonblocking",
+    "defer-accept",
+    "fast-open",
+    "mode",
+    "owner",
+    "group",
+    "replace-stale",
+    "fastopen",
+];
 
 /// Choices when binding. The default suits a server on TCP or Unix.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -68,6 +89,34 @@ pub enum OptionsError {
         /// What is wrong.
         fault: &'static str,
     },
+    /// It means nothing for such an address.
+    #[error("option {name:?} is for {only} alone")]
+    Unfit {
+        /// Which.
+        name: &'static str,
+        /// What has it.
+        only: &'static str,
+    },
+}
+
+/// An address and the options behind it: `:3001,backlog=512`. A path may hold commas: options are what stands after the
+/// first comma from which on there is nothing but names of options.
+#[must_use]
+pub fn split(text: &str) -> (&str, &str) {
+    let mut begins = text.len();
+    while let Some((before, part)) = text[..begins].rsplit_once(',') {
+        if !NAMES.contains(&name_of(part)) {
+            break;
+        }
+        begins = before.len();
+    }
+    (&text[..begins], text.get(begins + 1..).unwrap_or_default())
+}
+
+/// The name of an option as it is written.
+#[must_use]
+pub fn name_of(part: &str) -> &str {
+    part.split_once('=').map_or(part, |(name, _)| name).trim()
 }
 
 impl FromStr for Options {
@@ -75,7 +124,18 @@ impl FromStr for Options {
 
     /// Asks the system's user database for the names of `owner` and `group`, which may block.
     fn from_str(text: &str) -> Result<Self, OptionsError> {
-        let mut options = Self::default();
+        Self::default().and(text)
+    }
+}
+
+impl Options {
+    /// The same with what the text says.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError::Unknown`], [`OptionsError::Value`].
+    pub fn and(self, text: &str) -> Result<Self, OptionsError> {
+        let mut options = self;
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) =
                 part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
@@ -83,9 +143,32 @@ impl FromStr for Options {
         }
         Ok(options)
     }
-}
 
-impl Options {
+    /// Whether each option means something for such an address.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError::Unfit`]: the first that does not.
+    pub fn check(&self, addr: &Addr) -> Result<(), OptionsError> {
+        let (tcp, udp) = (matches!(addr, Addr::Tcp { .. }), matches!(addr, Addr::Udp { .. }));
+        let (path, fd) = (matches!(addr, Addr::Unix(_)), matches!(addr, Addr::Fd(_)));
+        let rules = [
+            (self.backlog.is_some(), !udp && !fd, "backlog", "streams that are bound here"),
+            (self.v6_only, tcp || udp, "v6only", "TCP and UDP"),
+            (self.reuse_addr, udp, "reuse-addr", "UDP (TCP always has it)"),
+            (self.reuse_port, tcp || udp, "reuse-port", "TCP and UDP"),
+            (self.defer_accept.is_some(), tcp, "defer-accept", "TCP"),
+            (self.fastopen.is_some(), tcp, "fast-open", "TCP"),
+            (self.mode.is_some(), path, "mode", "Unix sockets with a file"),
+            (self.owner.is_some(), path, "owner", "Unix sockets with a file"),
+            (self.group.is_some(), path, "group", "Unix sockets with a file"),
+        ];
+        match rules.into_iter().find(|(is_set, fits, ..)| *is_set && !fits) {
+            Some((_, _, name, only)) => Err(OptionsError::Unfit { name, only }),
+            None => Ok(()),
+        }
+    }
+
     fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), OptionsError> {
         let failed = |fault| OptionsError::Value { name: name.to_owned(), fault };
         let flag = || value.map_or(Ok(true), |_| Err(failed("it takes no value")));
@@ -97,14 +180,27 @@ impl Options {
             "reuse-addr" => self.reuse_addr = flag()?,
             "reuse-port" => self.reuse_port = flag()?,
             "blocking" => self.blocking = flag()?,
-            "defer-accept" => self.defer_accept = number()?,
-            "fastopen" => self.fastopen = number()?,
+            "nonblocking" => self.blocking = !flag()?,
+            "defer-accept" => {
+                let span = seconds(needed()?);
+                self.defer_accept = Some(span.ok_or_else(|| failed("its value is not a time, as in 5s"))?);
+            }
+            "fast-open" | "fastopen" => self.fastopen = number()?,
             "mode" => {
                 self.mode =
                     Some(mode(needed()?).ok_or_else(|| failed("its value is not octal, as in 0660"))?);
             }
-            "owner" => self.owner = Some(user(needed()?).ok_or_else(|| failed("there is no such user"))?),
-            "group" => self.group = Some(group(needed()?).ok_or_else(|| failed("there is no such group"))?),
+            "owner" => {
+                let (user, group) =
+                    needed()?.split_once(':').map_or((needed()?, None), |(user, group)| (user, Some(group)));
+                self.owner = Some(user_id(user).ok_or_else(|| failed("there is no such user"))?);
+                if let Some(group) = group {
+                    self.group = Some(group_id(group).ok_or_else(|| failed("there is no such group"))?);
+                }
+            }
+            "group" => {
+                self.group = Some(group_id(needed()?).ok_or_else(|| failed("there is no such group"))?);
+            }
             "replace-stale" => self.replace_stale = flag()?,
             _ => return Err(OptionsError::Unknown(name.to_owned())),
         }
@@ -117,12 +213,24 @@ fn mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|&bits| is_octal && bits <= 0o777)
 }
 
-fn user(text: &str) -> Option<u32> {
+/// `5`, `5s`, `2m`: whole seconds, at least one.
+fn seconds(text: &str) -> Option<u32> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let count: u32 = digits.parse().ok()?;
+    let seconds = match unit {
+        "" | "s" => Some(count),
+        "m" => count.checked_mul(60),
+        _ => None,
+    };
+    seconds.filter(|&seconds| seconds > 0)
+}
+
+fn user_id(text: &str) -> Option<u32> {
     let by_name = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
     text.parse().ok().or_else(by_name)
 }
 
-fn group(text: &str) -> Option<u32> {
+fn group_id(text: &str) -> Option<u32> {
     let by_name = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
     text.parse().ok().or_else(by_name)
 }
@@ -147,6 +255,48 @@ mod tests {
         };
         assert_eq!(read, expected);
         assert_eq!("".parse(), Ok(Options::default()));
+    }
+
+    #[test]
+    fn times_owners_and_what_is_switched_off_are_read() {
+        let read = Options { blocking: true, ..Options::default() }
+            .and("nonblocking,defer-accept=2m,fast-open=8,owner=root:0")
+            .unwrap();
+        let expected = Options {
+            defer_accept: Some(120),
+            fastopen: Some(8),
+            owner: Some(0),
+            group: Some(0),
+            ..Options::default()
+        };
+        assert_eq!(read, expected);
+        assert!(["0", "0s", "5h", "s", "-1", "5 s"].iter().all(|text| seconds(text).is_none()));
+    }
+
+    #[test]
+    fn options_stand_behind_an_address_whose_path_may_hold_commas() {
+        assert_eq!(split(":3001"), (":3001", ""));
+        assert_eq!(split(":3001,backlog=5,v6only"), (":3001", "backlog=5,v6only"));
+        assert_eq!(split("unix:/tmp/a,b.sock"), ("unix:/tmp/a,b.sock", ""));
+        assert_eq!(split("unix:/tmp/mode=1,b,mode=660"), ("unix:/tmp/mode=1,b", "mode=660"));
+        assert_eq!(split(":3001,bcklog=5"), (":3001,bcklog=5", ""));
+        assert_eq!(split(",v6only"), ("", "v6only"));
+        let names = |name: &&str| split(&format!(":1,{name}")).0 == ":1";
+        assert!(NAMES.iter().all(names));
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_there_is_named() {
+        let said = |addr: &str, text: &str| {
+            let options: Options = text.parse().unwrap();
+            options.check(&addr.parse().unwrap()).map_err(|error| error.to_string()).err()
+        };
+        assert_eq!(said(":1", "backlog=5,v6only,defer-accept=1s,fast-open=1,reuse-port"), None);
+        assert_eq!(said("unix:/x", "mode=660,owner=0,group=0,backlog=1,nonblocking"), None);
+        assert_eq!(said(":1", "mode=660").unwrap(), "option \"mode\" is for Unix sockets with a file alone");
+        assert!(said("udp::1", "backlog=1").is_some() && said("unix:@x", "owner=0").is_some());
+        assert!(said("fd:3", "backlog=1").is_some() && said("fd:3", "nonblocking").is_none());
+        assert!(said("unix:/x", "v6only").is_some() && said(":1", "reuse-addr").is_some());
     }
 
     #[test]

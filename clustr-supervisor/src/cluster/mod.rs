@@ -290,7 +290,7 @@ impl Cluster {
         config.policy = policy.build()?;
         for (name, addr) in listen {
             let addr = addr.parse().map_err(|source| ListenError::Address { name: name.clone(), source })?;
-            config.listen.push(Listen { name, addr });
+            config.listen.push(Listen::new(&name, addr));
         }
         let mut supervisor = Supervisor::new(config)?;
         supervisor.open_desk(desk).map_err(StartError::system("let handles in"))?;

@@ -86,7 +86,7 @@ mod tests {
     fn config(addrs: &[&str]) -> Config {
         let program = Program { command: vec!["app".into()], env: Vec::new(), cwd: None };
         let mut config = Config::new("app", program, Policy::builder(2).build().unwrap());
-        let listen = |addr: &&str| Listen { name: "web".into(), addr: addr.parse().unwrap() };
+        let listen = |addr: &&str| Listen::new("web", addr.parse().unwrap());
         config.listen = addrs.iter().map(listen).collect();
         config.delivery = Delivery { node: false, ..Delivery::default() };
         config

@@ -29,9 +29,6 @@ pub(super) struct One {
 }
 
 /// Binds them all, or none. With a plan, each gets its first queue.
-///
-/// Where workers accept for themselves, the sockets block, as those of systemd do: whether accept(2) waits is a flag of
-/// the socket, not of the descriptor, and a plain program expects that it does.
 pub(super) fn bind(
     wanted: &[Listen],
     inherited: &[(u32, OwnedFd)],
@@ -39,11 +36,15 @@ pub(super) fn bind(
     hands_over: bool,
 ) -> Result<Vec<(String, Bound)>, StartError> {
     refuse_doubles(wanted)?;
-    let open = |addr: &Addr| match plan {
-        None => open(addr, inherited, !hands_over).map(Bound::from),
-        Some(plan) => open_queues(addr, plan).map(Bound::from),
+    let open = |Listen { addr, options, .. }: &Listen| {
+        options.check(addr).map_err(ListenError::Options)?;
+        let options = Options { blocking: options.blocking && !hands_over, ..*options };
+        match plan {
+            None => open(addr, inherited, options).map(Bound::from),
+            Some(plan) => open_queues(addr, options, plan).map(Bound::from),
+        }
     };
-    let named = |listen: &Listen| Ok((listen.name.clone(), open(&listen.addr)?));
+    let named = |listen: &Listen| Ok((listen.name.clone(), open(listen)?));
     let bound: Result<_, ListenError> = wanted.iter().map(named).collect();
     bound.map_err(StartError::Listen)
 }
@@ -64,21 +65,19 @@ const fn is_chosen(addr: &Addr) -> bool {
     matches!(addr, Addr::Tcp { port: 0, .. } | Addr::Udp { port: 0, .. })
 }
 
-fn open(addr: &Addr, inherited: &[(u32, OwnedFd)], blocking: bool) -> Result<Listener, ListenError> {
+fn open(addr: &Addr, inherited: &[(u32, OwnedFd)], options: Options) -> Result<Listener, ListenError> {
     let Addr::Fd(number) = addr else {
-        let options = Options { blocking, ..Options::default() };
         return Listener::bind(addr, options).map_err(ListenError::Bind);
     };
     let (_, fd) = inherited.iter().find(|(open, _)| open == number).ok_or(ListenError::NoSuchFd(*number))?;
     let adopted = fd.try_clone().and_then(Listener::adopt).and_then(|listener| {
-        rustix::io::ioctl_fionbio(&listener, !blocking)?;
+        rustix::io::ioctl_fionbio(&listener, !options.blocking)?;
         Ok(listener)
     });
     adopted.map_err(|source| ListenError::Adopt { number: *number, source })
 }
 
-fn open_queues(addr: &Addr, plan: Plan) -> Result<Queues, ListenError> {
-    let options = Options { blocking: true, ..Options::default() };
+fn open_queues(addr: &Addr, options: Options, plan: Plan) -> Result<Queues, ListenError> {
     let opened = Queues::open(addr, options, plan, 0).map(|(queues, _)| queues);
     opened.map_err(ListenError::from)
 }
@@ -165,7 +164,7 @@ mod tests {
     use super::*;
 
     fn listen(name: &str, addr: &str) -> Listen {
-        Listen { name: name.to_owned(), addr: addr.parse().unwrap() }
+        Listen::new(name, addr.parse().unwrap())
     }
 
     fn refusal(wanted: &[Listen], share: Share, delivery: Delivery) -> String {

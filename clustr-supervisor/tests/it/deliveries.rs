@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use clustr_core::Policy;
@@ -9,14 +10,14 @@ use clustr_net::worker::{Connection, Heard, Worker};
 use clustr_supervisor::config::{Config, Delivery, Listen, Share};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
-use crate::fixture::{DEADLINE, Primary, WORKER};
+use crate::fixture::{DEADLINE, Primary, WORKER, config};
 
 /// Descriptors that a worker has room for where it shall run out of them.
 const FEW: u64 = 16;
 
 pub(crate) fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) {
     move |config| {
-        config.listen = vec![Listen { name: "web".into(), addr: "127.0.0.1:0".parse().unwrap() }];
+        config.listen = vec![Listen::new("web", "127.0.0.1:0".parse().unwrap())];
         config.share = share;
         config.delivery = Delivery { fds: true, channel: true, node: false, messages: false };
         config.program.env = vec![(WORKER.into(), worker.into())];
@@ -71,7 +72,7 @@ fn accept_plainly() {
 /// Whether the client is still there.
 fn is_open(connection: &Connection) -> bool {
     connection.set_nonblocking(true).unwrap();
-    !matches!(connection.as_tcp().unwrap().peek(&mut [0]), Ok(0))
+    !matches!(rustix::net::recv(connection, &mut [0], rustix::net::RecvFlags::PEEK), Ok((_, 0)))
 }
 
 /// Answers; keeps the connection if it is asked to, and never comes back if it is asked to block.
@@ -254,6 +255,38 @@ fn a_program_that_says_nothing_counts_as_ready_and_serves() {
         config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
     });
     wait_for_all(primary.address(), &primary.pids());
+}
+
+#[test]
+fn options_of_a_listener_are_those_of_its_socket_file_and_its_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let addr = format!("unix:{}", path.display()).parse().unwrap();
+    // Somebody has left it behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let primary = Primary::start_with(1, |config| {
+        listening(Share::Shared, "channel")(config);
+        config.listen = vec![Listen::new("web", addr)];
+        config.listen[0].options = config.listen[0].options.and("mode=640,backlog=7").unwrap();
+    });
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+    let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, primary.pids()[0].to_string());
+    drop(primary);
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_option_that_means_nothing_for_its_address_is_refused() {
+    let mut config = config(1, "nowhere".into());
+    config.listen = vec![Listen::new("web", "127.0.0.1:0".parse().unwrap())];
+    config.listen[0].options.mode = Some(0o600);
+    let error = clustr_supervisor::Supervisor::new(config).unwrap_err();
+    assert!(error.to_string().contains("\"mode\""), "{error}");
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Drop for Primary {
     }
 }
 
-fn config(workers: u32, socket: PathBuf) -> Config {
+pub(crate) fn config(workers: u32, socket: PathBuf) -> Config {
     let own = std::env::current_exe().unwrap();
     let command = [own.as_os_str(), "--exact".as_ref(), "fixture::worker".as_ref()].map(Into::into).to_vec();
     let program = Program { command, env: vec![(WORKER.into(), "node".into())], cwd: None };

@@ -1,6 +1,6 @@
 //! A queue for each worker: kept by the primary, filled where somebody serves.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -173,4 +173,33 @@ fn a_slot_that_rests_does_not_while_somebody_waits_for_it() {
         wait_until_gone(&primary, pid);
     }
     assert!(!ask(address, "hello").is_empty());
+}
+
+#[test]
+fn a_client_that_was_half_way_to_a_queue_that_goes_is_answered_when_it_speaks() {
+    let primary = Primary::start_with(2, |config| {
+        queued(config);
+        config.listen[0].options.defer_accept = Some(30);
+    });
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    // Connected for the client, and for the kernel half-way: it waits for the first word.
+    let silent: Vec<_> = (0..12).map(|_| opened(address, "")).collect();
+    let mut control = primary.connect();
+    control.send(r#"{"id":1,"cmd":"scale","to":1}"#);
+    assert!(control.receive().contains(r#""ok":true"#));
+    // From now on nobody is sent to the queue of the one that shall leave, but those who are on the way.
+    assert!((0..20).all(|_| ask(address, "hello") == pids[0].to_string()));
+    let answers: Vec<String> = silent
+        .into_iter()
+        .map(|mut stream| {
+            stream.write_all(b"hello").unwrap();
+            heard(stream)
+        })
+        .collect();
+    for pid in &pids {
+        let theirs = answers.iter().filter(|answer| **answer == pid.to_string()).count();
+        assert!(theirs > 0, "one in 2^11 times by chance: {answers:?}");
+    }
+    wait_until_gone(&primary, pids[1]);
 }
