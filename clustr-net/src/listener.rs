@@ -28,6 +28,7 @@ pub struct Listener {
     fd: OwnedFd,
     kind: Kind,
     addr: Addr,
+    backlog: Option<u32>,
     /// Dropped after the descriptor was closed: the file is gone for newcomers only once nobody listens here.
     _file: Option<SocketFile>,
 }
@@ -88,7 +89,33 @@ impl Listener {
             net::listen(&fd, backlog(None))?;
         }
         let addr = local_addr(&fd, kind)?;
-        Ok(Self { fd, kind, addr, _file: None })
+        Ok(Self { fd, kind, addr, backlog: None, _file: None })
+    }
+
+    /// Whether it still listens, if it is a stream: shutdown(2) by anybody who has it ends that for all.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn is_listening(&self) -> io::Result<bool> {
+        Ok(self.kind == Kind::Datagram || sockopt::socket_acceptconn(&self.fd)?)
+    }
+
+    /// Listens again, after somebody has shut it down. Whoever waited in the queue then is gone. A Unix socket cannot.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE`: somebody else has the port meanwhile.
+    pub fn listen_again(&self) -> io::Result<()> {
+        if let Some(addr) = self.addr.socket_addr() {
+            // A port that the kernel chose goes with the shutdown, unseen by getsockname(2). One that was asked for stays, and
+            // binding is EINVAL.
+            match net::bind(&self.fd, &addr) {
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(net::listen(&self.fd, backlog(self.backlog))?)
     }
 
     /// A descriptor of a socket that another process has made and uses: whether calls wait is a flag of the socket, and stays
@@ -100,7 +127,7 @@ impl Listener {
     pub fn of_another(fd: OwnedFd) -> io::Result<Self> {
         let kind = Kind::of(&fd)?;
         let addr = local_addr(&fd, kind)?;
-        Ok(Self { fd, kind, addr, _file: None })
+        Ok(Self { fd, kind, addr, backlog: None, _file: None })
     }
 
     /// Another descriptor of the same socket, close-on-exec, for a process that shall share it.
@@ -160,7 +187,7 @@ fn bind_inet(
     let fd = bound.map_err(|(step, errno)| BindError::new(addr, step, errno))?;
     let addr =
         local_addr(&fd, kind).map_err(|errno| BindError::new(addr, "ask for the address of", errno))?;
-    Ok(Listener { fd, kind, addr, _file: None })
+    Ok(Listener { fd, kind, addr, backlog: options.backlog, _file: None })
 }
 
 type Bound = Result<OwnedFd, (&'static str, Errno)>;
@@ -251,7 +278,8 @@ fn bind_path(addr: &Addr, path: &Path, options: Options) -> Result<Listener, Bin
     file.set_mode(options.mode).map_err(|error| failed("set the permissions of", error))?;
     file.set_owner(options.owner, options.group).map_err(|error| failed("set the owner of", error))?;
     listen(&fd, Kind::Stream, options).map_err(|(step, errno)| failed(step, errno.into()))?;
-    Ok(Listener { fd, kind: Kind::Stream, addr: addr.clone(), _file: Some(file) })
+    let (kind, backlog) = (Kind::Stream, options.backlog);
+    Ok(Listener { fd, kind, addr: addr.clone(), backlog, _file: Some(file) })
 }
 
 fn bind_abstract(addr: &Addr, name: &[u8], options: Options) -> Result<Listener, BindError> {
@@ -260,7 +288,8 @@ fn bind_abstract(addr: &Addr, name: &[u8], options: Options) -> Result<Listener,
     let name = SocketAddrUnix::new_abstract_name(name).map_err(|errno| failed("bind", errno))?;
     net::bind(&fd, &name).map_err(|errno| failed("bind", errno))?;
     listen(&fd, Kind::Stream, options).map_err(|(step, errno)| failed(step, errno))?;
-    Ok(Listener { fd, kind: Kind::Stream, addr: addr.clone(), _file: None })
+    let (kind, backlog) = (Kind::Stream, options.backlog);
+    Ok(Listener { fd, kind, addr: addr.clone(), backlog, _file: None })
 }
 
 fn resolve(addr: &Addr, name: &str, port: u16) -> Result<SocketAddr, BindError> {

@@ -111,15 +111,18 @@ pub fn established(port: u16) -> io::Result<Vec<u64>> {
 /// a stranger, not for deciding.
 #[must_use]
 pub fn owner(inode: u64) -> Option<u32> {
-    let wanted = format!("socket:[{inode}]");
-    let holds = |pid: u32| {
-        let folder = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        folder
-            .map(|entry| entry.path())
-            .any(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == &*wanted))
-    };
     let pids = fs::read_dir("/proc").ok()?.flatten();
-    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|&pid| holds(pid))
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|&pid| holds(pid, inode))
+}
+
+/// Whether a process has the socket open, as far as permissions let us see.
+#[must_use]
+pub fn holds(pid: u32, inode: u64) -> bool {
+    let wanted = format!("socket:[{inode}]");
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    folder
+        .map(|entry| entry.path())
+        .any(|path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == &*wanted))
 }
 
 /// The inode of a socket of ours.

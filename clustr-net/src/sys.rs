@@ -156,8 +156,10 @@ pub(crate) fn attach_steering(fd: BorrowedFd<'_>, insns: &[Insn]) -> io::Result<
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, at.cast(), size) })
 }
 
-/// `tcpi_unacked` of `TCP_INFO`, which for a listener is the length of its accept queue: tcp(7).
-pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> io::Result<u32> {
+/// `tcpi_unacked` of `TCP_INFO`, which for a listener is the length of its accept queue: tcp(7). `None`: it listens no more.
+pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    /// The state of a listener, which stands first (`TCP_LISTEN`).
+    const LISTEN: u8 = 10;
     /// Where `tcpi_unacked` stands in `struct tcp_info`: after eight bytes and four words.
     const UNACKED: usize = 8 + 4 * 4;
     let mut facts = [0u8; UNACKED + 4];
@@ -167,7 +169,8 @@ pub(crate) fn accept_queue_len(fd: BorrowedFd<'_>) -> io::Result<u32> {
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, at.cast(), &raw mut len)
     })?;
-    Ok(u32::from_ne_bytes([facts[UNACKED], facts[UNACKED + 1], facts[UNACKED + 2], facts[UNACKED + 3]]))
+    let count = [facts[UNACKED], facts[UNACKED + 1], facts[UNACKED + 2], facts[UNACKED + 3]];
+    Ok((facts[0] == LISTEN).then_some(u32::from_ne_bytes(count)))
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -49,6 +49,7 @@ impl Supervisor {
             Wake::Client(client) => self.hear_client(client),
             Wake::Desk => self.hear_desk(),
             Wake::Listener(number) => self.sharing.notice(number),
+            Wake::HungUp => self.revive(),
             Wake::Queue => self.sharing.notice_queues(self.now),
         }
     }

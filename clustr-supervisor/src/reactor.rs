@@ -50,8 +50,10 @@ pub(crate) enum Wake {
     Desk,
     /// Clients of the app wait at a listener.
     Listener(u64),
-    /// A client of the app waits in the queue of a worker, and none did before.
+    /// A client of the app waits in the queue of a worker, and none did before; or somebody has shut it down.
     Queue,
+    /// Somebody has shut down a listener that workers share.
+    HungUp,
 }
 
 /// Where a source is registered. Give it back with [`Reactor::deregister`] before the source is closed.
@@ -105,6 +107,11 @@ impl Reactor {
     /// Watches a source for reading alone.
     pub(crate) fn register_readable(&mut self, source: impl AsFd, wake: Wake) -> io::Result<Registration> {
         self.register_for(source, wake, Interest::READABLE)
+    }
+
+    /// Watches a source for its end alone: whatever arrives there wakes nobody (`EPOLLHUP` needs no asking: epoll_ctl(2)).
+    pub(crate) fn register_hang_up(&mut self, source: impl AsFd, wake: Wake) -> io::Result<Registration> {
+        self.register_for(source, wake, Interest::PRIORITY)
     }
 
     fn register_for(
@@ -246,7 +253,10 @@ mod tests {
         let mut reactor = Reactor::new().unwrap();
         let mut woken = Vec::new();
         let at = crate::clock::now() + Duration::from_millis(5);
-        reactor.wait(Some(at), &mut woken).unwrap();
+        // A child of another test may have ended meanwhile (EINTR): then nothing has woken the loop.
+        while woken.is_empty() {
+            reactor.wait(Some(at), &mut woken).unwrap();
+        }
         assert_eq!(woken, [Wake::Timer]);
         reactor.again(Wake::Writer);
         reactor.wait(None, &mut woken).unwrap();

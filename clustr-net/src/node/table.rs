@@ -264,6 +264,11 @@ impl Table {
         self.entries.iter().filter_map(|entry| entry.bound.listener())
     }
 
+    /// The same, with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Listener)> {
+        self.entries.iter().filter_map(|entry| Some((entry.number, entry.bound.listener()?)))
+    }
+
     /// Where something is bound, oldest first.
     pub fn addrs(&self) -> impl Iterator<Item = &Addr> {
         self.entries.iter().map(|entry| entry.bound.local_addr())

@@ -77,6 +77,28 @@ impl Mirror {
         }
     }
 
+    /// Several have left, nobody knows in which order: where that matters, the place is doubtful.
+    pub fn leave_all(&mut self, members: &[Member]) {
+        let known: Vec<Member> = members.iter().copied().filter(|&one| self.place(one).is_some()).collect();
+        let after = |order: &[Member]| {
+            let mut mirror = self.clone();
+            order.iter().for_each(|&member| mirror.leave(member));
+            mirror
+        };
+        let backwards: Vec<Member> = known.iter().rev().copied().collect();
+        let mut left = after(&known);
+        if known.len() > 1 {
+            // Only places at or behind the first that was left can be filled anew.
+            let first = known.iter().filter_map(|&member| self.place(member)).min().unwrap_or(0);
+            let other = after(&backwards);
+            let is_certain = known.len() == 2 && left.members().eq(other.members());
+            if !is_certain {
+                left.doubt_from(first);
+            }
+        }
+        *self = left;
+    }
+
     /// A socket has changed hands, and stays where it is.
     pub fn replace(&mut self, member: Member, by: Member) {
         if let Some(place) = self.place(member) {
@@ -225,6 +247,33 @@ mod tests {
         mirror.leave(Member::Ours(1));
         assert_eq!([0, 3, 2].map(|id| mirror.index(Member::Ours(id))), [Some(0), Some(1), Some(2)]);
         assert_eq!(mirror.index(Member::Ours(1)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn of_several_that_have_left_what_is_certain_is_true_in_whatever_order(
+            count in 1..9_u64,
+            order in Just((0..9_u64).collect::<Vec<_>>()).prop_shuffle(),
+            told in Just((0..9_u64).collect::<Vec<_>>()).prop_shuffle(),
+            gone in 1..4_usize,
+        ) {
+            let mut mirror = Mirror::new();
+            (0..count).for_each(|id| mirror.join(Member::Ours(id)));
+            let gone: Vec<u64> = order.into_iter().filter(|&id| id < count).take(gone).collect();
+            let mut kernel: Vec<u64> = (0..count).collect();
+            for id in &gone {
+                let place = kernel.iter().position(|one| one == id).unwrap();
+                kernel.swap_remove(place);
+            }
+            let told: Vec<Member> = told.into_iter().filter(|id| gone.contains(id)).map(Member::Ours).collect();
+            mirror.leave_all(&told);
+            prop_assert_eq!(mirror.count(), kernel.len());
+            for (place, id) in (0..).zip(&kernel) {
+                let index = mirror.index(Member::Ours(*id));
+                prop_assert!(index.is_none_or(|index| index == place), "{id} at {place}, not at {index:?}");
+            }
+            prop_assert!(gone.len() > 1 || kernel.iter().all(|&id| mirror.index(Member::Ours(id)).is_some()));
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@
 //! ```
 
 mod another;
+mod error;
 mod mirror;
 
 use std::collections::BTreeSet;
@@ -51,11 +52,14 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
+use error::kernel;
+
+pub use error::QueueError;
 pub use mirror::{Member, Mirror};
 
 use crate::accept::{Acceptor, Connection};
 use crate::addr::Addr;
-use crate::listener::{BindError, Kind, Listener, Options};
+use crate::listener::{Kind, Listener, Options};
 use crate::sock_diag::{self, HalfOpen, Listening};
 use crate::steer::{self, ProbePorts, Program, Steer, SteerError, Target};
 use crate::sys;
@@ -103,35 +107,6 @@ struct Queue {
     listener: Listener,
     live: bool,
     leaving: bool,
-}
-
-/// Why a group could not be made or changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum QueueError {
-    /// The kernel refused the address.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// Only TCP and UDP have groups.
-    #[error("{0} cannot have a queue for each worker: only TCP and UDP can")]
-    Family(Addr),
-    /// Somebody else listens on the port with `SO_REUSEPORT`.
-    #[error("another socket joins the port {0} in the same moment")]
-    Strangers(u16),
-    /// No program for what is live.
-    #[error(transparent)]
-    Steer(#[from] SteerError),
-    /// The kernel refused a program, or does not say who listens.
-    #[error("could not {step}")]
-    Kernel {
-        /// What was tried.
-        step: &'static str,
-        /// The kernel's word.
-        source: io::Error,
-    },
-    /// No such queue, or it is leaving.
-    #[error("there is no such queue")]
-    Unknown,
 }
 
 /// What became of a removal.
@@ -237,7 +212,11 @@ impl Queues {
     ///
     /// [`QueueError::Unknown`]; [`QueueError::Kernel`]: it is then still there, withheld, and leaving.
     pub fn remove(&mut self, id: QueueId) -> Result<Removal, QueueError> {
-        let lost = self.waiting(id)?;
+        let lost = match self.waiting(id) {
+            // Where it stands has to be known.
+            Err(QueueError::Deaf) => self.revive().map(|_| 0)?,
+            waiting => waiting?,
+        };
         let queue = self.queues.iter_mut().find(|queue| queue.id == id).ok_or(QueueError::Unknown)?;
         (queue.live, queue.leaving) = (false, true);
         self.steer()?;
@@ -291,6 +270,29 @@ impl Queues {
             // Before or after ours has left? The last place and this one may hold either.
             self.mirror.doubt_from(place.unwrap_or(0));
         }
+    }
+
+    /// Queues that somebody who has them has shut down listen again, and stand where the kernel puts them: at the end.
+    /// Returns them. Whoever waited there when it happened is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Kernel`]: one of them cannot; it stays out of the group.
+    pub fn revive(&mut self) -> Result<Vec<QueueId>, QueueError> {
+        let is_deaf = |queue: &&Queue| queue.listener.is_listening().is_ok_and(|listens| !listens);
+        let deaf: Vec<QueueId> = self.queues.iter().filter(is_deaf).map(|queue| queue.id).collect();
+        if deaf.is_empty() {
+            return Ok(deaf);
+        }
+        self.mirror.leave_all(&deaf.iter().map(|id| Member::Ours(id.0)).collect::<Vec<_>>());
+        self.look_quietly();
+        for id in &deaf {
+            let Some(listener) = self.listener(*id) else { continue };
+            listener.listen_again().map_err(|source| kernel("listen again", source))?;
+            self.mirror.join(Member::Ours(id.0));
+        }
+        self.steer()?;
+        Ok(deaf)
     }
 
     /// Hands a queue to the worker of another slot: clients stick to `key` from the next [`admit`](Self::admit) on.
@@ -355,14 +357,14 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unknown`]; what getsockopt(2) says.
+    /// [`QueueError::Unknown`], [`QueueError::Deaf`]; what getsockopt(2) says.
     pub fn waiting(&self, id: QueueId) -> Result<u32, QueueError> {
         let listener = self.listener(id).ok_or(QueueError::Unknown)?;
         let waiting = match listener.kind() {
             Kind::Stream => sys::accept_queue_len(listener.as_fd()),
-            Kind::Datagram => is_readable(listener).map(u32::from),
+            Kind::Datagram => is_readable(listener).map(u32::from).map(Some),
         };
-        waiting.map_err(|source| kernel("ask how many wait", source))
+        waiting.map_err(|source| kernel("ask how many wait", source))?.ok_or(QueueError::Deaf)
     }
 
     /// Somebody who waits in a queue, for another worker to serve. `acceptor` bounds the burst; it is one for this queue alone
@@ -531,30 +533,12 @@ impl Queues {
     }
 }
 
-impl QueueError {
-    /// The kernel's word, or what stands for it.
-    #[must_use]
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Bind(error) => error.errno(),
-            Self::Kernel { source, .. } => source.raw_os_error(),
-            Self::Family(_) => Some(Errno::OPNOTSUPP.raw_os_error()),
-            Self::Strangers(_) => Some(Errno::ADDRINUSE.raw_os_error()),
-            Self::Steer(_) | Self::Unknown => None,
-        }
-    }
-}
-
 impl QueueId {
     /// The number by which an [`Acceptor`] and its connections know it.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
-}
-
-const fn kernel(step: &'static str, source: io::Error) -> QueueError {
-    QueueError::Kernel { step, source }
 }
 
 fn same(now: &[u64], mirror: &Mirror) -> bool {

@@ -358,3 +358,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_queue_that_somebody_has_shut_down_listens_again_and_stands_where_the_kernel_puts_it() {
+    for which in 0..4 {
+        let (mut queues, ids) = group("127.0.0.1:0", 4);
+        let (port, lent) = (queues.port(), queues.listener(ids[which]).unwrap().lend().unwrap());
+        assert!(queues.revive().unwrap().is_empty());
+        rustix::net::shutdown(&lent, rustix::net::Shutdown::Read).unwrap();
+        assert_eq!(queues.revive().unwrap(), [ids[which]]);
+        assert_eq!(
+            (queues.port(), queues.mirror().members().last()),
+            (port, Some(Member::Ours(ids[which].number())))
+        );
+        for &id in &ids {
+            queues.admit(&[id]).unwrap();
+            let before = queues.waiting(id).unwrap();
+            let _client = client(&queues);
+            assert_eq!(queues.waiting(id).unwrap(), before + 1, "{which}");
+        }
+    }
+}
+
+#[test]
+fn the_only_queue_of_a_port_that_the_kernel_chose_keeps_the_port_when_it_is_shut_down() {
+    let (mut queues, ids) = group("127.0.0.1:0", 1);
+    let lent = queues.listener(ids[0]).unwrap().lend().unwrap();
+    rustix::net::shutdown(&lent, rustix::net::Shutdown::Both).unwrap();
+    assert_eq!(queues.revive().unwrap(), ids);
+    let _client = client(&queues);
+    assert_eq!(queues.waiting(ids[0]).unwrap(), 1);
+}

@@ -14,6 +14,7 @@ mod probing;
 mod queues;
 mod rescue;
 mod reserve;
+mod revive;
 mod unanswered;
 
 use std::collections::BTreeMap;
@@ -83,6 +84,7 @@ pub(crate) struct Sharing {
     called_last: bool,
     /// Why it is shared in this way, where clustr has chosen.
     why: Option<String>,
+    hang_ups: revive::HangUps,
     node: node::Pending,
     channel: channel::Pending,
 }
@@ -117,6 +119,7 @@ impl Sharing {
             // Half of the time that a stop may take: then it is asked, whoever may still come.
             seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2, hang_timeout)),
             called_last: false,
+            hang_ups: revive::HangUps::default(),
             node: node::Pending::default(),
             channel: channel::Pending::default(),
         })
@@ -273,6 +276,11 @@ impl Sharing {
         self.seats.as_mut().map_or_else(Vec::new, |seats| seats.emptied(&mut self.table, now))
     }
 
+    /// At the end of this turn it is looked who else is on the ports.
+    pub(crate) fn look_for_strangers(&mut self) {
+        self.seats.iter_mut().for_each(Seats::look_for_strangers);
+    }
+
     /// Somebody waits in a worker's queue.
     pub(crate) fn notice_queues(&mut self, now: Time) {
         self.seats.iter_mut().for_each(|seats| seats.notice(now));
@@ -343,6 +351,7 @@ impl Sharing {
     /// Listeners close here, and nowhere else: they leave the reactor before their descriptors are gone.
     fn unwatch(&mut self, closed: impl IntoIterator<Item = Closed>, reactor: &mut Reactor) {
         for closed in closed {
+            self.hang_ups.forget(&closed, reactor);
             if let Some(handoff) = &mut self.handoff {
                 handoff.close(&closed, reactor);
             }

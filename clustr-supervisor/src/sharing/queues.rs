@@ -6,8 +6,8 @@
 //!
 //! A queue that nobody will take closes once no handshake is under way to it; a worker that shall leave is told so once it
 //! has emptied its queues, which nobody fills any more (`farewell`). Queues that stand still are steered around (`watch`), as
-//! `health` says. Strangers on a port are looked for after each change and at no other time: a primary whose workers stay as
-//! they are sleeps.
+//! `health` says. Strangers on a port are looked for after each change, once a second while queues are looked at, and when
+//! somebody asks for the status: nothing tells of them, and without any client an idle primary sleeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
@@ -63,6 +63,8 @@ struct Seat {
     leaving: Option<Leaving>,
     /// The first arrival wakes the loop.
     edge: Option<Registration>,
+    /// Somebody has shut it down, and it could not listen again.
+    deaf: bool,
 }
 
 /// A queue that nobody will take.
@@ -316,6 +318,11 @@ impl Seats {
         }
     }
 
+    /// Whoever else has joined a port is named at the end of this turn.
+    pub(super) const fn look_for_strangers(&mut self) {
+        self.changed = true;
+    }
+
     /// Names whoever else has joined a port.
     fn look(&mut self, table: &mut Table) {
         let mut here = BTreeSet::new();
@@ -342,7 +349,17 @@ impl Seats {
 
 impl Seat {
     const fn new(number: u64, queue: QueueId, slot: SlotId) -> Self {
-        Self { number, queue, slot, holder: None, before: None, shut: None, leaving: None, edge: None }
+        Self {
+            number,
+            queue,
+            slot,
+            holder: None,
+            before: None,
+            shut: None,
+            leaving: None,
+            edge: None,
+            deaf: false,
+        }
     }
 
     const fn key(&self) -> (u64, QueueId) {

@@ -63,8 +63,13 @@ pub(crate) fn serve(kind: &str) {
 fn accept_plainly() {
     let listener = std::net::TcpListener::from(clustr_net::inherited::claim(3).unwrap());
     for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        let _ = stream.read(&mut [0; 64]);
+        // Where it was shut down, until it listens again.
+        let Ok(mut stream) = stream else { continue };
+        let mut request = [0; 64];
+        let count = stream.read(&mut request).unwrap_or(0);
+        if request[..count] == *b"shut" {
+            rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        }
         let _ = stream.write_all(std::process::id().to_string().as_bytes());
     }
 }
@@ -296,6 +301,26 @@ fn a_plain_accept_waits_as_it_would_under_systemd() {
         config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
     });
     wait_for_all(primary.address(), &primary.pids());
+}
+
+#[test]
+fn a_listener_that_a_worker_shuts_down_for_all_listens_again() {
+    for share in [Share::Shared, Share::PerWorker] {
+        let primary = Primary::start_with(2, |config| {
+            listening(share, "plain")(config);
+            config.delivery.channel = false;
+        });
+        let (address, pids) = (primary.address(), primary.pids());
+        wait_for_all(address, &pids);
+        let mut news = primary.news();
+        for _ in 0..3 {
+            assert!(!ask(address, "shut").is_empty());
+            let warning = news.wait_for("has shut down");
+            assert!(warning.contains(&address.to_string()), "{warning}");
+            wait_for_all(address, &pids);
+        }
+        assert_eq!(primary.pids(), pids);
+    }
 }
 
 #[test]

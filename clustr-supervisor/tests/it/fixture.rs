@@ -79,6 +79,14 @@ impl Primary {
         reply["status"].clone()
     }
 
+    /// The news from now on.
+    pub(crate) fn news(&self) -> Client {
+        let mut client = self.connect();
+        client.send(r#"{"id":1,"cmd":"subscribe"}"#);
+        client.receive();
+        client
+    }
+
     /// The first listener's address.
     pub(crate) fn address(&self) -> SocketAddr {
         let status = self.status();
@@ -136,6 +144,18 @@ impl Client {
     pub(crate) fn send(&mut self, line: &str) {
         self.stream.write_all(line.as_bytes()).unwrap();
         self.stream.write_all(b"\n").unwrap();
+    }
+
+    /// The next line that has these words.
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let line = self.receive();
+            if line.contains(words) {
+                return line;
+            }
+            assert!(started.elapsed() < DEADLINE, "no news of {words}");
+        }
     }
 
     /// Says, or hears, nothing more.

@@ -1,16 +1,17 @@
 //! A queue for each worker: kept by the primary, filled where somebody serves.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use clustr_core::{Backoff, Policy};
 use clustr_supervisor::Supervisor;
-use clustr_supervisor::config::{Balance, Config, Share};
+use clustr_supervisor::config::{Balance, Config, Listen, Share};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::Signal;
 
 use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
-use crate::fixture::{DEADLINE, Primary};
+use crate::fixture::{DEADLINE, Primary, config};
 
 pub(crate) fn queued(config: &mut Config) {
     listening(Share::PerWorker, "channel")(config);
@@ -202,4 +203,57 @@ fn a_client_that_was_half_way_to_a_queue_that_goes_is_answered_when_it_speaks() 
         assert!(theirs > 0, "one in 2^11 times by chance: {answers:?}");
     }
     wait_until_gone(&primary, pids[1]);
+}
+
+/// A socket of this process that joins a port by itself.
+fn stranger(address: SocketAddr) -> TcpListener {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    sockopt::set_socket_reuseport(&socket, true).unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
+    rustix::net::listen(&socket, 64).unwrap();
+    let listener = TcpListener::from(socket);
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+#[test]
+fn a_stranger_that_joins_the_port_is_named_within_a_second_of_traffic_and_gets_nobody() {
+    let primary = Primary::start_with(2, queued);
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    let mut news = primary.news();
+    let stranger = stranger(address);
+    let began = Instant::now();
+    let warned = std::thread::spawn(move || (news.wait_for("listens on"), began.elapsed()));
+    while !warned.is_finished() {
+        assert!(pids.contains(&ask(address, "hello").parse().unwrap()));
+    }
+    let (warning, took) = warned.join().unwrap();
+    assert!(warning.contains(&format!("process {} ", std::process::id())), "{warning}");
+    // The promise is a second; a machine that is busy with other tests gets more.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    println!("named after {took:?}");
+    assert!((0..100).all(|_| pids.contains(&ask(address, "hello").parse().unwrap())));
+    assert_eq!(stranger.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_stranger_on_an_idle_port_is_named_when_somebody_asks_for_the_status() {
+    let primary = Primary::start_with(2, queued);
+    let mut news = primary.news();
+    let _stranger = stranger(primary.address());
+    primary.status();
+    news.wait_for("listens on");
+}
+
+#[test]
+fn a_stranger_that_was_first_is_no_neighbour() {
+    let theirs = stranger("127.0.0.1:0".parse().unwrap());
+    let mut wishes = config(1, "nowhere".into());
+    queued(&mut wishes);
+    wishes.listen = vec![Listen::new("web", theirs.local_addr().unwrap().to_string().parse().unwrap())];
+    let error = Supervisor::new(wishes).unwrap_err();
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    let said: Vec<String> = causes.map(ToString::to_string).collect();
+    assert!(said.join(": ").contains("in use"), "{said:?}");
 }

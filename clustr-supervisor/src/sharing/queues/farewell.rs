@@ -3,7 +3,7 @@
 //! Owns the wait: a worker that is withheld and still serves accepts everybody who was on the way to it. Never longer
 //! than its patience, so that the stop's deadline still finds a worker that was asked. Called by `Seats`.
 
-use super::{BTreeMap, BTreeSet, Duration, HalfOpen, Queues, Seats, Table, Time, WorkerId};
+use super::{BTreeMap, BTreeSet, Duration, HalfOpen, QueueError, Queues, Seats, Table, Time, WorkerId};
 
 /// How often it is looked whether the queues are empty.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -71,7 +71,11 @@ impl Seats {
             else {
                 return true;
             };
-            let nobody_waits = |queues: &Queues| queues.waiting(queue).is_ok_and(|count| count == 0);
+            let nobody_waits = |queues: &Queues| match queues.waiting(queue) {
+                Ok(count) => count == 0,
+                // Whoever waited there is gone.
+                Err(error) => matches!(error, QueueError::Deaf),
+            };
             // Listing handshakes costs more. Who arrived meanwhile waits now.
             nobody_waits(queues) && have_gone(before, queues) && nobody_waits(queues)
         })

@@ -11,17 +11,21 @@ use std::time::Duration;
 
 use clustr_core::{Ailment, Event, SlotId, Time, WorkerId};
 use clustr_net::node::Table;
-use clustr_net::queue::{QueueId, Queues};
+use clustr_net::queue::{QueueError, QueueId, Queues};
 use clustr_net::{Acceptor, Connection, Kind};
 
 use std::collections::BTreeSet;
 
 use super::health::{Change, Health};
-use super::{Seat, Seats};
+use super::{Seat, Seats, not_steered};
 use crate::reactor::{Reactor, Wake};
+use crate::sharing::revive;
 
 /// How long all queues have to be empty until nobody looks any more.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How soon a stranger is noticed while clients come.
+const STRANGERS_EVERY: Duration = Duration::from_millis(900);
 
 /// A queue by its port and its number there.
 type Key = (u64, QueueId);
@@ -49,6 +53,8 @@ enum Rhythm {
 struct Looking {
     next_at: Time,
     quiet_since: Option<Time>,
+    /// When strangers are looked for.
+    strangers_at: Time,
 }
 
 impl Watch {
@@ -102,7 +108,7 @@ impl Seats {
     /// Somebody waits where nobody did.
     pub(crate) fn notice(&mut self, now: Time) {
         if matches!(self.watch.rhythm, Rhythm::Edges) {
-            self.watch.rhythm = Rhythm::Looks(Looking { next_at: now, quiet_since: None });
+            self.watch.rhythm = Rhythm::Looks(Looking { next_at: now, quiet_since: None, strangers_at: now });
         }
     }
 
@@ -191,6 +197,7 @@ impl Seats {
         match self.watch.rhythm {
             Rhythm::Looks(looking) if looking.next_at <= now => {
                 self.forget_edges(table, reactor);
+                self.changed |= looking.strangers_at <= now;
                 let events = self.look_at_all(table, now);
                 self.plan_next_look(looking, now);
                 if matches!(self.watch.rhythm, Rhythm::Edges) {
@@ -210,16 +217,18 @@ impl Seats {
         let health = &self.watch.health;
         let quiet_since = health.is_quiet().then(|| looking.quiet_since.unwrap_or(now));
         let is_enough = quiet_since.is_some_and(|since| now.since(since) >= QUIET);
+        let is_due = looking.strangers_at <= now;
+        let strangers_at = if is_due { now + STRANGERS_EVERY } else { looking.strangers_at };
         self.watch.rhythm = if is_enough {
             Rhythm::Edges
         } else {
-            Rhythm::Looks(Looking { next_at: now + health.next_look(), quiet_since })
+            Rhythm::Looks(Looking { next_at: now + health.next_look(), quiet_since, strangers_at })
         };
     }
 
     /// Every queue wakes the loop once, at once if somebody waits there already. One that the kernel has no room to watch is tried again at the next turn.
     fn listen_for_edges(&mut self, table: &Table, reactor: &mut Reactor) {
-        for seat in self.seats.iter_mut().filter(|seat| seat.edge.is_none()) {
+        for seat in self.seats.iter_mut().filter(|seat| seat.edge.is_none() && !seat.deaf) {
             let listener = table.queues(seat.number).and_then(|queues| queues.listener(seat.queue));
             let Some(listener) = listener.filter(|listener| listener.kind() == Kind::Stream) else {
                 continue;
@@ -240,6 +249,7 @@ impl Seats {
     fn look_at_all(&mut self, table: &mut Table, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, queues) in table.ports() {
+            self.revive(number, queues);
             let changes = self.look_at_port(number, queues, now);
             let is_filled_anew = changes.iter().any(|(_, change)| is_for_the_kernel(*change));
             events.extend(changes.into_iter().filter_map(|(holder, change)| event(holder?, change)));
@@ -248,6 +258,29 @@ impl Seats {
             }
         }
         events
+    }
+
+    /// Queues that their workers have shut down listen again.
+    fn revive(&mut self, number: u64, queues: &mut Queues) {
+        let is_deaf = |seat: &Seat| matches!(queues.waiting(seat.queue), Err(QueueError::Deaf));
+        let deaf: Vec<Key> =
+            self.seats.iter().filter(|seat| seat.number == number && is_deaf(seat)).map(Seat::key).collect();
+        if deaf.is_empty() {
+            return;
+        }
+        let revived = queues.revive();
+        for seat in self.seats.iter_mut().filter(|seat| deaf.contains(&seat.key())) {
+            self.watch.health.forget(seat.key());
+            match &revived {
+                Ok(_) => {
+                    let who = format!("slot={}", seat.slot);
+                    self.facts.push(revive::again(&who, queues.addr()));
+                }
+                Err(error) if !seat.deaf => self.facts.push(not_steered(queues, error)),
+                Err(_) => {}
+            }
+            seat.deaf = revived.is_err();
+        }
     }
 
     fn look_at_port(&mut self, number: u64, queues: &Queues, now: Time) -> Vec<(Option<WorkerId>, Change)> {
