@@ -18,9 +18,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// No connection, no complete answer within ten seconds, or a status other than 200.
 pub fn get(target: SocketAddr, path: &str) -> Result<String, String> {
+    get_within(target, path, TIMEOUT)
+}
+
+/// The same, with less patience.
+///
+/// # Errors
+///
+/// As [`get`], but that nothing comes for `patience`.
+pub fn get_within(target: SocketAddr, path: &str, patience: Duration) -> Result<String, String> {
     let stream =
-        TcpStream::connect_timeout(&target, TIMEOUT).map_err(|error| format!("{target}: {error}"))?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| error.to_string())?;
+        TcpStream::connect_timeout(&target, patience).map_err(|error| format!("{target}: {error}"))?;
+    stream.set_read_timeout(Some(patience)).map_err(|error| error.to_string())?;
     exchange(stream, path).map_err(|why| format!("{target}{path}: {why}"))
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Client {
     phase: Phase,
     sent: usize,
     answer: Answer,
+    /// Whether a connection carries one request, as the request has said, whatever the answer says.
+    short: bool,
     /// When the request was issued.
     pub(super) issued_at_ns: u64,
     /// Our port, if it was asked for.
@@ -54,6 +56,11 @@ pub(super) enum Step {
 }
 
 impl Client {
+    /// A client whose connections carry one request each, or many.
+    pub(super) fn new(short: bool) -> Self {
+        Self { short, ..Self::default() }
+    }
+
     /// Asks on a new connection, or on the kept one.
     ///
     /// # Errors
@@ -173,7 +180,7 @@ impl Client {
     /// the connection, and our ports do not run out.
     fn answered(&mut self, closed: bool) -> Step {
         self.served += 1;
-        let closes = self.answer.closes();
+        let closes = self.short || self.answer.closes();
         self.phase = if closes && !closed { Phase::Ending } else { Phase::Idle };
         if closes && closed {
             self.stream = None;

@@ -47,7 +47,7 @@ impl Engine {
             plan: plan.clone(),
             shared,
             poll: Poll::new()?,
-            clients: (0..clients).map(|_| Client::default()).collect(),
+            clients: (0..clients).map(|_| Client::new(plan.connections == Connections::Short)).collect(),
             free: (0..clients).rev().collect(),
             again: Vec::new(),
             tally: Tally::default(),

@@ -168,6 +168,17 @@ fn a_request_on_a_kept_connection_that_was_closed_unanswered_is_repeated_once_if
 }
 
 #[test]
+fn a_short_connection_carries_one_request_even_if_the_server_does_not_say_that_it_closes() {
+    // The second request on a connection would find it closed.
+    let address = server(|mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(KEPT);
+    });
+    let tally = run(&Plan { clients: 1, requests_max: 10, ..Plan::short(address) }).unwrap();
+    assert_eq!((tally.issued, tally.success), (10, 10), "{tally}");
+}
+
+#[test]
 fn what_fails_on_a_new_connection_or_after_the_first_byte_is_never_repeated() {
     let half = server(|mut stream| {
         if read_request(&mut stream) {

@@ -2,6 +2,7 @@
 //!
 //! Owns how long and how often things are measured. Never measures.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use clustr_benches::places::Places;
@@ -25,13 +26,16 @@ pub(crate) struct Setting {
     pub(crate) effort: Effort,
     pub(crate) peers: Peers,
     pub(crate) progress: Progress,
+    /// What went wrong with peers since the last section.
+    excuses: RefCell<Vec<String>>,
 }
 
 impl Setting {
     pub(crate) fn new(words: &Words) -> Result<Self, String> {
         let places = Places::find()?;
         let peers = Peers::find(&places, &words.peers);
-        Ok(Self { places, effort: words.effort, peers, progress: Progress::new(words.parts.len()) })
+        let progress = Progress::new(words.parts.len());
+        Ok(Self { places, effort: words.effort, peers, progress, excuses: RefCell::default() })
     }
 
     /// The one or the other, by effort.
@@ -40,6 +44,26 @@ impl Setting {
             Effort::Quick => quick,
             Effort::Full => full,
         }
+    }
+
+    /// A peer's fault is told in the report, and ends nothing; those of clustr and of the bare loops end the part.
+    pub(crate) fn excuse<T>(&self, name: &str, outcome: Result<T, String>) -> Result<Option<T>, String> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(why) if name.starts_with("clustr") || name.starts_with("bare") => {
+                Err(format!("{name}: {why}"))
+            }
+            Err(why) => {
+                let first = why.lines().next().unwrap_or_default();
+                self.excuses.borrow_mut().push(format!("{name} does not take part: {first}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What went wrong with peers since this was asked last.
+    pub(crate) fn take_excuses(&self) -> Vec<String> {
+        self.excuses.take()
     }
 
     /// Whether this peer was asked for and is there.

@@ -25,10 +25,7 @@ struct Lane {
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let rounds = setting.pick(Rounds::new(1, 500), Rounds::new(5, 1_000));
     let mut lanes = lanes(setting)?;
-    for lane in &lanes {
-        lane.server.wait_serving()?;
-        lane.server.wait_workers(WORKERS as usize)?;
-    }
+    interleave(setting, 1, &mut lanes, |lane| lane.name, Lane::wait)?;
     interleave(setting, rounds.count, &mut lanes, |lane| lane.name, |lane| lane.run(rounds.span))?;
     Ok(vec![section(&lanes, rounds)])
 }
@@ -55,7 +52,8 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
         ("nginx", Name::Nginx, ""),
     ];
     for (name, peer, policy) in others {
-        lanes.extend(peers::peer(setting, peer, policy, fleet)?.map(|server| Lane::new(name, server)));
+        let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
+        lanes.extend(server.map(|server| Lane::new(name, server)));
     }
     Ok(lanes)
 }
@@ -76,6 +74,11 @@ fn section(lanes: &[Lane], rounds: Rounds) -> Section {
 impl Lane {
     fn new(name: &'static str, server: Server) -> Self {
         Self { name, server, uneven: Default::default() }
+    }
+
+    fn wait(&mut self) -> Result<(), String> {
+        self.server.wait_serving()?;
+        self.server.wait_workers(WORKERS as usize)
     }
 
     fn run(&mut self, span: Duration) -> Result<(), String> {

@@ -45,8 +45,8 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
         Lane::new(NATIVE, peers::ours(setting, &native, fleet, &[&bare, "worker"])?)?,
         Lane::new(NATIVE_BARE, peers::bare(setting, "pass", fleet)?)?,
     ];
-    lanes.extend(Lane::some(ROUND_ROBIN, peers::peer(setting, Name::Node, "rr", fleet)?)?);
-    lanes.extend(Lane::some("PM2", peers::peer(setting, Name::Pm2, "", fleet)?)?);
+    lanes.extend(Lane::peer(setting, ROUND_ROBIN, Name::Node, "rr", fleet)?);
+    lanes.extend(Lane::peer(setting, "PM2", Name::Pm2, "", fleet)?);
     Ok(lanes)
 }
 

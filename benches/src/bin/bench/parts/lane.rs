@@ -7,7 +7,8 @@ use clustr_benches::load::{self, Plan, Tally, TellApart};
 use clustr_benches::series::Series;
 use std::time::Duration;
 
-use crate::peers::Server;
+use crate::peers::{self, Fleet, Name, Server};
+use crate::setting::Setting;
 
 /// Open at once.
 pub(super) const CLIENTS: usize = 64;
@@ -40,9 +41,17 @@ impl Lane {
         })
     }
 
-    /// The same if there is such a server.
-    pub(super) fn some(name: &'static str, server: Option<Server>) -> Result<Option<Self>, String> {
-        server.map(|server| Self::new(name, server)).transpose()
+    /// A peer's, if it is there and answers.
+    pub(super) fn peer(
+        setting: &Setting,
+        name: &'static str,
+        peer: Name,
+        policy: &str,
+        fleet: Fleet<'_>,
+    ) -> Result<Option<Self>, String> {
+        let server = peers::peer(setting, peer, policy, fleet);
+        let lane = server.and_then(|server| server.map(|server| Self::new(name, server)).transpose());
+        Ok(setting.excuse(name, lane)?.flatten())
     }
 
     /// One round.

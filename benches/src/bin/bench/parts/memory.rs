@@ -51,7 +51,8 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
 /// clustr's weight with 100 workers.
 fn hundred(setting: &Setting) -> Result<u64, String> {
     let trivial = setting.places.trivial.to_string_lossy().into_owned();
-    let primary = Primary::start(&setting.places.clustr, &["-n", "100"], &[&trivial])?;
+    let primary =
+        Primary::start(&setting.places.clustr, &["-n", "100", "--ready-timeout", "500ms"], &[&trivial])?;
     primary.wait_ready(100)?;
     primary.settle()?;
     let weight = soak::weigh(&primary)?;
@@ -71,8 +72,9 @@ fn peers(setting: &Setting, connections: u64, table: &mut Table) -> Result<(), S
     ];
     for (name, peer, policy) in all {
         setting.progress.at(name);
-        if let Some(server) = peers::peer(setting, peer, policy, Fleet::of(App::Hello, 2))? {
-            let (idle, served) = weights(&server, connections)?;
+        let server = peers::peer(setting, peer, policy, Fleet::of(App::Hello, 2));
+        let weighed = setting.excuse(name, server)?.flatten().map(|server| weights(&server, connections));
+        if let Some((idle, served)) = setting.excuse(name, weighed.transpose())?.flatten() {
             table.row(name, vec![idle.into(), served.into(), Cell::Nothing]);
         }
     }

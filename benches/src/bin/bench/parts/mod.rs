@@ -44,18 +44,23 @@ fn restart_and_storm(setting: &Setting) -> Result<Vec<Section>, String> {
     Ok(sections)
 }
 
-/// Asks everybody once in every round, so that a slow moment of the machine meets all.
+/// Asks everybody once in every round, so that a slow moment of the machine meets all. A peer that fails leaves.
 fn interleave<T>(
     setting: &Setting,
     rounds: u32,
-    all: &mut [T],
-    name: impl Fn(&T) -> &str,
+    all: &mut Vec<T>,
+    name: impl Fn(&T) -> &'static str,
     mut once: impl FnMut(&mut T) -> Result<(), String>,
 ) -> Result<(), String> {
     for round in 1..=rounds {
-        for one in &mut *all {
-            setting.progress.at(format!("round {round} of {rounds}, {}", name(one)));
-            once(one).map_err(|why| format!("{}: {why}", name(one)))?;
+        let mut number = 0;
+        while let Some(one) = all.get_mut(number) {
+            let name = name(one);
+            setting.progress.at(format!("round {round} of {rounds}, {name}"));
+            match setting.excuse(name, once(one))? {
+                Some(()) => number += 1,
+                None => drop(all.remove(number)),
+            }
         }
     }
     Ok(())

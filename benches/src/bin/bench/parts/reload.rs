@@ -40,9 +40,9 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
         ("nginx", Name::Nginx, ""),
     ];
     for (name, peer, policy) in others {
-        if let Some(server) = peers::peer(setting, peer, policy, fleet)? {
-            all.push(reload(setting, name, server, reloads)?);
-        }
+        let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
+        let reloaded = server.map(|server| reload(setting, name, server, reloads)).transpose();
+        all.extend(setting.excuse(name, reloaded)?.flatten());
     }
     Ok(vec![section(&all, reloads)])
 }

@@ -23,6 +23,8 @@ use crate::setting::Setting;
 /// Between two kills: everything is at rest again.
 const REST: Duration = Duration::from_millis(40);
 const SOON: Duration = Duration::from_secs(30);
+/// A client that has heard nothing for so long asks anew: node's round robin, and PM2's, lose who came at the wrong moment.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     Ok(vec![first_line(setting)?, first_answer(setting)?])
@@ -52,9 +54,9 @@ fn first_line(setting: &Setting) -> Result<Section, String> {
     command.arg("restart").args([setting.places.trivial.as_path(), births.path()]).stdin(Stdio::null());
     let alive = Started::new(&mut command)?;
     let bare = Restarter::new("bare fork, exec, pidfd", births, Some(alive), None)?;
-    let mut both = [ours, bare];
+    let mut both = vec![ours, bare];
     interleave(setting, kills, &mut both, |one| one.name, Restarter::kill)?;
-    let [ours, bare] = both;
+    let (bare, ours) = (both.remove(1), both.remove(0));
     let ratio = ours.micros.over(&bare.micros);
     let mut table = Table::new(&[("µs", 0), ("× bare", 2)]);
     table.row(ours.name, vec![(&ours.micros).into(), (&ratio).into()]);
@@ -101,9 +103,7 @@ struct Single {
 fn first_answer(setting: &Setting) -> Result<Section, String> {
     let kills = setting.pick(3, 15);
     let mut all = singles(setting)?;
-    for single in &all {
-        single.server.wait_serving()?;
-    }
+    interleave(setting, 1, &mut all, |single| single.name, |single| single.server.wait_serving())?;
     interleave(setting, kills, &mut all, |single| single.name, Single::kill)?;
     let mut table = Table::new(&[("ms", 2), ("asked in vain", 0)]);
     for Single { name, millis, asked_in_vain, .. } in &all {
@@ -111,7 +111,7 @@ fn first_answer(setting: &Setting) -> Result<Section, String> {
     }
     let about = format!(
         "From kill -9 of the only worker to the first answer, for a client that asks at once, and again whenever it is \
-         refused or cut off; {kills} kills each, in turn. clustr with `--backoff-min 0ms` and an intensity that is never \
+         refused, cut off or unanswered for {PATIENCE:?}; {kills} kills each, in turn. clustr with `--backoff-min 0ms` and an intensity that is never \
          exceeded, since it is killed so often."
     );
     let mut section = Section::new("Restart: the first answer", about, table);
@@ -138,7 +138,8 @@ fn singles(setting: &Setting) -> Result<Vec<Single>, String> {
         ("nginx", Name::Nginx, ""),
     ];
     for (name, peer, policy) in others {
-        all.extend(peers::peer(setting, peer, policy, fleet)?.map(|server| Single::new(name, server)));
+        let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
+        all.extend(server.map(|server| Single::new(name, server)));
     }
     all.push(Single::new("bare loop, node worker", peers::bare(setting, "node-share", fleet)?));
     Ok(all)
@@ -151,11 +152,14 @@ impl Single {
 
     fn kill(&mut self) -> Result<(), String> {
         wait::observe_for(REST);
-        let worker = wait::until("a worker", SOON, || self.server.workers().first().copied())?;
-        let began = monotonic_ns();
-        signal_pid(worker, Signal::KILL)?;
+        // Whoever has been killed may still be seen for a moment.
+        let began = wait::until("a worker", SOON, || {
+            let worker = self.server.workers().first().copied()?;
+            let now = monotonic_ns();
+            signal_pid(worker, Signal::KILL).is_ok().then_some(now)
+        })?;
         wait::until_true("an answer", SOON, || {
-            let answered = http::get(self.server.address(), "/").is_ok();
+            let answered = http::get_within(self.server.address(), "/", PATIENCE).is_ok();
             self.asked_in_vain += u64::from(!answered);
             answered
         })?;

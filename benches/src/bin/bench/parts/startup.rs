@@ -96,9 +96,9 @@ fn start_many(setting: &Setting, workers: u32, rounds: u32) -> Result<[Series; 2
         command.args(["spawn", &count, &trivial]).arg(births.path()).stdin(Stdio::null());
         Started::new(&mut command).map(Held::Loop)
     };
-    let mut both = [Starter::new("clustr", ours), Starter::new("bare", bare)];
+    let mut both = vec![Starter::new("clustr", ours), Starter::new("bare", bare)];
     interleave(setting, rounds, &mut both, |one| one.name, |one| one.run(workers))?;
-    Ok(both.map(|one| one.millis))
+    Ok([both.remove(0).millis, both.remove(0).millis])
 }
 
 const OURS: &str = "clustr, shared";

@@ -43,7 +43,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
 
 fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
     let fleet = Fleet::of(App::Hello, 2);
-    let peer = |label, name, policy| Lane::some(label, peers::peer(setting, name, policy, fleet)?);
+    let peer = |label, name, policy| Lane::peer(setting, label, name, policy, fleet);
     let mut lanes = vec![
         Lane::new(SHARED, peers::clustr(setting, &["--share", "shared"], fleet)?)?,
         Lane::new(QUEUES, peers::clustr(setting, &["--share", "per-worker"], fleet)?)?,
@@ -66,7 +66,7 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
 
 fn rounds(
     setting: &Setting,
-    lanes: &mut [Lane],
+    lanes: &mut Vec<Lane>,
     rounds: Rounds,
     plan: impl Fn(&Lane, std::time::Duration) -> Plan,
 ) -> Result<Rounds, String> {

@@ -7,7 +7,8 @@ mod configs;
 mod server;
 mod start;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clustr_benches::places::Places;
 
@@ -85,10 +86,42 @@ impl Peers {
         self.found.iter().find(|(found, _)| *found == name).map(|(_, program)| program)
     }
 
+    /// Who takes part, in which version.
+    pub(crate) fn versions(&self) -> String {
+        let each =
+            self.found.iter().map(|(name, program)| format!("{} {}", name.word(), version(*name, program)));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
     /// Why somebody does not take part.
     pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
     }
+}
+
+/// The last word of what it says of itself. PM2 is not asked: it would start its daemon.
+fn version(name: Name, program: &Path) -> String {
+    let said = match name {
+        Name::Pm2 => {
+            let package = program.ancestors().nth(2).map(|folder| folder.join("pm2/package.json"));
+            let text = package.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+            let package: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            package["version"].as_str().unwrap_or_default().to_owned()
+        }
+        Name::Nginx => said(program, "-v"),
+        Name::Node | Name::Gunicorn | Name::Uwsgi | Name::Circus | Name::Supervisord => {
+            said(program, "--version")
+        }
+    };
+    let word = said.split_whitespace().last().unwrap_or("of an unknown version");
+    word.trim_start_matches("nginx/").trim_end_matches(')').to_owned()
+}
+
+/// The first line of what a program says, on either stream.
+fn said(program: &Path, option: &str) -> String {
+    let Ok(output) = Command::new(program).arg(option).output() else { return String::new() };
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
 
 fn locate(places: &Places, name: Name) -> Option<PathBuf> {

@@ -135,6 +135,8 @@ pub(crate) fn peer(
             ]);
             command.args(["--wsgi-file", &Places::peer("hello.py"), "--callable", "app", "--need-app"]);
             command.args(["--disable-logging", "--die-on-term", "--listen", "1024"]);
+            // It executes itself anew on a reload, and would take the interpreter for itself.
+            command.arg("--binary-path").arg(program);
             reload = Reload::ByHup;
         }
         Name::Nginx => {

@@ -13,13 +13,13 @@ pub(super) fn describe(setting: &Setting) -> String {
     let load = line_of("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
     let clustr = said(Command::new(&setting.places.clustr).arg("version"));
-    let node = said(Command::new("node").arg("--version"));
     let quick = if setting.effort == Effort::Quick { " Quick: few rounds, wide ranges." } else { "" };
     let debug = if cfg!(debug_assertions) { " DEBUG BUILD: the numbers mean nothing." } else { "" };
     format!(
-        "{clustr}, node {node}; {cpus} CPUs ({}), Linux {kernel}; load average before: {load}.{quick}{debug} \
+        "{clustr}; peers: {}; {cpus} CPUs ({}), Linux {kernel}; load average before: {load}.{quick}{debug} \
          Everything, the load generator too, runs on these CPUs, over loopback. Median (least–most); a ratio is taken \
          within each round, before its median.",
+        setting.peers.versions(),
         model()
     )
 }

@@ -136,7 +136,10 @@ impl Report {
     }
 
     /// Says what a part found, draws it and keeps it, so that nothing is lost if a later part fails.
-    pub(crate) fn add(&mut self, setting: &Setting, sections: Vec<Section>) -> Result<(), String> {
+    pub(crate) fn add(&mut self, setting: &Setting, mut sections: Vec<Section>) -> Result<(), String> {
+        if let Some(last) = sections.last_mut() {
+            last.notes.extend(setting.take_excuses());
+        }
         for section in sections {
             let plot = plot::draw(&self.folder, &section)?;
             let text = markdown::section(&section, plot.as_deref());
