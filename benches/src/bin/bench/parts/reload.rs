@@ -61,7 +61,7 @@ fn reload(
         setting.progress.at(format!("reload {number} of {reloads}, {name}"));
         let before = short.succeeded();
         wait::until_true("answers", Duration::from_secs(30), || short.succeeded() > before + 50)?;
-        let took = server.reload().map_err(|why| format!("{name}: {why}"))?;
+        let took = server.reload()?;
         millis.push(took.as_secs_f64() * 1e3);
     }
     let end = |load: Running| load.stop().map_err(|error| error.to_string());
