@@ -223,7 +223,7 @@ fn check_says_what_run_would_do() {
     golden!(place.transcript(&[
         "check -n 3 --env A=1 --env-file vars.env --ready message --stop-timeout 1m -- /bin/sh app.sh",
         "check -n 1 --name shop --log json -- /bin/sh",
-        "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s -- /bin/sh",
+        "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s --watchdog 3s -- /bin/sh",
         "check -n 1 -l unix:app.sock --delivery channel --ready delay:2s -- /bin/sh",
         "check -n 1 -- ./absent",
     ]));

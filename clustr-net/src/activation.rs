@@ -35,10 +35,11 @@ pub const UNNAMED: &str = "unknown";
 /// Bound: listeners that are taken.
 pub const FDS_MAX: u16 = 1024;
 
-const PID: &[u8; 11] = b"LISTEN_PID=";
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+const WATCHDOG_PID: &[u8] = b"WATCHDOG_PID=";
 /// The digits of the largest `u32`.
 const DIGITS_MAX: usize = 10;
-const ENTRY_BYTES: usize = PID.len() + DIGITS_MAX + 1;
+const ENTRY_BYTES: usize = WATCHDOG_PID.len() + DIGITS_MAX + 1;
 
 /// A name that `LISTEN_FDNAMES` cannot carry.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -115,7 +116,7 @@ impl Given {
     }
 }
 
-/// `LISTEN_PID=` and room for a pid. It is nothing but its bytes and always ends in a NUL byte, so a pointer to it is an
+/// `LISTEN_PID=`, or `WATCHDOG_PID=` (sd_watchdog_enabled(3)), and room for a pid. It is nothing but its bytes and always ends in a NUL byte, so a pointer to it is an
 /// entry of an environment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[repr(transparent)]
@@ -125,13 +126,32 @@ impl PidEntry {
     /// Without a pid yet: `LISTEN_PID=`, which is nobody's.
     #[must_use]
     pub const fn new() -> Self {
+        Self::named(LISTEN_PID)
+    }
+
+    /// The same for `WATCHDOG_PID=`.
+    #[must_use]
+    pub const fn watchdog() -> Self {
+        Self::named(WATCHDOG_PID)
+    }
+
+    const fn named(name: &[u8]) -> Self {
         let mut bytes = [0; ENTRY_BYTES];
         let mut at = 0;
-        while at < PID.len() {
-            bytes[at] = PID[at];
+        while at < name.len() {
+            bytes[at] = name[at];
             at += 1;
         }
         Self(bytes)
+    }
+
+    /// Where the digits begin.
+    const fn start(&self) -> usize {
+        let mut at = 0;
+        while at < WATCHDOG_PID.len() - 1 && self.0[at] != b'=' {
+            at += 1;
+        }
+        at + 1
     }
 
     /// Writes the pid. Async-signal-safe (signal-safety(7)): no allocation, no lock, no system call, no panic; for the
@@ -144,9 +164,10 @@ impl PidEntry {
             rest /= 10;
         }
         rest = pid;
-        let mut at = PID.len() + DIGITS_MAX;
-        while at >= PID.len() {
-            let is_digit = at < PID.len() + digits;
+        let start = self.start();
+        let mut at = ENTRY_BYTES - 1;
+        while at >= start {
+            let is_digit = at < start + digits;
             // A digit is less than ten.
             self.0[at] = if is_digit { b'0' + (rest % 10).to_le_bytes()[0] } else { 0 };
             rest = if is_digit { rest / 10 } else { rest };
@@ -317,6 +338,11 @@ mod tests {
             for pid in [first, pid] {
                 entry.write(pid);
                 prop_assert_eq!(entry.as_c_str().to_str().unwrap(), format!("LISTEN_PID={pid}"));
+            }
+            let mut entry = PidEntry::watchdog();
+            for pid in [first, pid] {
+                entry.write(pid);
+                prop_assert_eq!(entry.as_c_str().to_str().unwrap(), format!("WATCHDOG_PID={pid}"));
             }
         }
 

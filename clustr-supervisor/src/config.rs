@@ -44,6 +44,9 @@ pub struct Config {
     pub ready: ReadyWhen,
     /// How it is known that a worker still serves; `None`: nobody asks.
     pub live: Option<Liveness>,
+    /// How often workers shall say that they are alive, once they are ready: `WATCHDOG_USEC`, sd_watchdog_enabled(3). One
+    /// that lets this time pass is failing. `None`: they need not.
+    pub watchdog: Option<Duration>,
     /// The polite stop signal; SIGTERM by default.
     pub stop_signal: Signal,
     /// What becomes of the workers' output.
@@ -87,6 +90,7 @@ impl Config {
             sees_hangs: true,
             ready: ReadyWhen::Auto,
             live: None,
+            watchdog: None,
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,
             log_file: None,

@@ -54,6 +54,7 @@ impl Supervisor {
         if let Notice::Ready { worker, assumed, .. } = notice {
             self.sharing.ready(worker.slot, self.now);
             self.probes.ready(worker, self.now);
+            self.watchdogs.ready(worker, self.now);
             if assumed {
                 self.doubt(worker);
             }
@@ -134,9 +135,15 @@ impl Supervisor {
         self.sharing.withhold(id, &mut self.workers, ending, self.now);
     }
 
+    /// Nothing that a worker does on its way out speaks against it.
+    fn stop_watching(&mut self, id: WorkerId) {
+        self.probes.stop(id, &mut self.reactor);
+        self.watchdogs.forget(id);
+    }
+
     /// A worker that serves a queue of its own empties that first.
     fn drain(&mut self, id: WorkerId) {
-        self.probes.stop(id, &mut self.reactor);
+        self.stop_watching(id);
         if self.is_ending() || !self.sharing.detain(id, self.now) {
             self.drain_now(id);
         }
@@ -151,14 +158,14 @@ impl Supervisor {
     }
 
     fn terminate(&mut self, id: WorkerId) {
-        self.probes.stop(id, &mut self.reactor);
+        self.stop_watching(id);
         if let Some(worker) = self.workers.get(&id) {
             worker.terminate(self.stop_signal);
         }
     }
 
     fn kill(&mut self, id: WorkerId) {
-        self.probes.stop(id, &mut self.reactor);
+        self.stop_watching(id);
         if let Some(worker) = self.workers.get(&id) {
             worker.process.kill_tree();
         }

@@ -113,6 +113,7 @@ mod supervisor;
 #[allow(unsafe_code, reason = "the crate's only unsafe code, counted by `cargo xtask tidy`")]
 mod sys;
 mod tell;
+mod watchdog;
 mod worker;
 
 pub use cluster::{Cluster, Event, Events, Handle, HandleError, Pending, Role, RoleError, role};

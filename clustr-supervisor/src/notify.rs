@@ -8,12 +8,13 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::time::Duration;
 
-use clustr_core::{Event, Time, WorkerId};
+use clustr_core::{Ailment, Event, Time, WorkerId};
 use clustr_net::notify::{Heard, Inbox, Outbox, SOCKET_VARIABLE, Word};
 use rustix::process::{Pid, getpgid};
 
+use crate::clock::millis;
 use crate::config::{Above, ReadyWord};
-use crate::news::Fact;
+use crate::news::{Fact, span};
 use crate::reactor::{Reactor, Wake};
 use crate::supervisor::Supervisor;
 
@@ -90,7 +91,7 @@ impl Supervisor {
             // A datagram that cannot be read is lost; the next one may be.
             let Some(Ok(Some(heard))) = heard else { return };
             if let Some(id) = self.speaker(&heard) {
-                self.understand_notice(id, &heard);
+                self.understand_notice(id, heard);
             }
         }
         self.reactor.again(Wake::Notified);
@@ -108,28 +109,58 @@ impl Supervisor {
         of(sender).or_else(|| of(group()?))
     }
 
-    fn understand_notice(&mut self, id: WorkerId, heard: &Heard) {
+    fn understand_notice(&mut self, id: WorkerId, heard: Heard) {
         self.readiness.spoke(id);
-        for word in &heard.message.words {
+        for word in heard.message.words {
             match word {
                 Word::Ready if self.ready.believes(ReadyWord::Notice) => {
                     self.inbox.push_back(Event::Ready(id));
                 }
                 Word::Stopping => self.inbox.push_back(Event::Left(id)),
+                Word::Status(text) => {
+                    if let Some(worker) = self.workers.get_mut(&id) {
+                        worker.status_text = Some(text).filter(|text| !text.is_empty());
+                    }
+                }
+                Word::Alive => self.hear_alive(id),
+                Word::WatchdogTrigger => self.hear_bark(id),
+                Word::WatchdogEvery(every) => self.hear_pace(id, every),
                 Word::Ready
                 | Word::Reloading
                 | Word::Since(_)
-                | Word::Status(_)
                 | Word::Errno(_)
                 | Word::MainPid(_)
-                | Word::Alive
-                | Word::WatchdogTrigger
-                | Word::WatchdogEvery(_)
                 | Word::ExtendTimeout(_)
                 | Word::FdStore
                 | Word::Barrier => {}
                 _ => {}
             }
+        }
+    }
+
+    fn hear_alive(&mut self, id: WorkerId) {
+        if self.watchdogs.alive(id, self.now) {
+            self.recovers(id, Ailment::Watchdog);
+        }
+    }
+
+    fn hear_bark(&mut self, id: WorkerId) {
+        if self.watchdogs.trigger(id) {
+            self.fails(id, Ailment::Watchdog, "it says so itself".into());
+        }
+    }
+
+    fn hear_pace(&mut self, id: WorkerId, every: Option<Duration>) {
+        if self.watchdogs.reset(id, every, self.now) {
+            self.recovers(id, Ailment::Watchdog);
+        }
+    }
+
+    /// Whoever has let its time pass without a word is failing.
+    pub(crate) fn watch_in_time(&mut self) {
+        while let Some((id, every)) = self.watchdogs.due(self.now) {
+            let why = format!("it has not said for {} that it is alive", span(millis(every)));
+            self.fails(id, Ailment::Watchdog, why);
         }
     }
 }

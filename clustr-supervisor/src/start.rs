@@ -75,8 +75,11 @@ impl Supervisor {
         let listens = !listen_variables.is_empty();
         env.extend(listen_variables);
         env.extend(self.notices.as_ref().map(Notices::variable));
+        let watchdog = self.watchdogs.every().map(|every| every.as_micros());
+        env.extend(watchdog.map(|micros| ("WATCHDOG_USEC", micros.to_string())));
         channels.place(self.next_unique_id, &mut fds, &mut env);
-        let outfit = Outfit { env, listens, fds: &fds };
+        let watched = self.watchdogs.every().is_some();
+        let outfit = Outfit { env, listens, watched, fds: &fds };
         let launcher = self.generations.launcher(generation)?;
         let process = self.courtesy.suspended(|| launcher.spawn(&outfit))?;
         self.watch(id, process, generation, channels).map_err(SpawnError::Descriptors)
@@ -115,6 +118,7 @@ impl Supervisor {
             node: NodeChannel::new(node),
             channel: channel.map(|(sender, watch)| Channel::new(sender, watch)),
             speaker: None,
+            status_text: None,
         })
     }
 

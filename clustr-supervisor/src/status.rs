@@ -87,6 +87,7 @@ impl Supervisor {
             pid,
             state: view.state.name().into(),
             uptime_ms: pid.map(|_| millis(self.now.since(view.started_at))),
+            status_text: self.workers.get(&view.worker).and_then(|worker| worker.status_text.clone()),
             rss_bytes: used.map(|used| used.rss_bytes),
             cpu_ms: used.map(|used| millis(used.cpu)),
             connections: connections.get(&view.worker).copied(),
@@ -108,6 +109,7 @@ impl Supervisor {
             rss_bytes: None,
             cpu_ms: None,
             rest_ms: slot.rests_until.map(|until| millis(until.since(self.now))),
+            status_text: None,
             connections: None,
             last_output: Vec::new(),
         }

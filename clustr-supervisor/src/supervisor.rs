@@ -36,6 +36,7 @@ use crate::readiness::Readiness;
 use crate::sharing::Sharing;
 use crate::signals::Signals;
 use crate::sys;
+use crate::watchdog::Watchdogs;
 use crate::worker::Worker;
 
 /// A primary, ready to run.
@@ -50,6 +51,7 @@ pub struct Supervisor {
     pub(crate) ready: ReadyWhen,
     pub(crate) probes: Probes,
     pub(crate) ailments: Ailments,
+    pub(crate) watchdogs: Watchdogs,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
     pub(crate) courtesy: Courtesy,
@@ -101,7 +103,9 @@ impl Supervisor {
         if let Some(signals) = &signals {
             reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
         }
-        let hears = config.ready.hears_notices().then(|| Notices::open(&mut reactor)).transpose();
+        let hears = (config.ready.hears_notices() || config.watchdog.is_some())
+            .then(|| Notices::open(&mut reactor))
+            .transpose();
         let notices = hears.map_err(StartError::system("make a socket for sd_notify"))?;
         let control = open_control(&config, claim, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
@@ -117,6 +121,7 @@ impl Supervisor {
             readiness: Readiness::new(&config.ready),
             probes: Probes::new(config.ready.probe().cloned(), config.live.clone()),
             ailments: Ailments::default(),
+            watchdogs: Watchdogs::new(config.watchdog),
             notices,
             superior: Superior::of(&config.above, now),
             forgets_start: config.forgets_start,
@@ -190,6 +195,7 @@ impl Supervisor {
             self.inbox.push_back(event);
         }
         self.probe_in_time();
+        self.watch_in_time();
         self.pump();
         if let Some(control) = &mut self.control {
             control.handle_timeout(&mut self.reactor, self.now);
@@ -242,6 +248,7 @@ impl Supervisor {
             sharing,
             self.readiness.deadline(),
             self.probes.deadline(),
+            self.watchdogs.deadline(),
             superior,
         ];
         dues.into_iter().flatten().min()
@@ -265,6 +272,7 @@ impl Supervisor {
         self.readiness.forget(id);
         self.probes.forget(id, &mut self.reactor);
         self.ailments.forget(id);
+        self.watchdogs.forget(id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
         self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);

@@ -33,8 +33,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) argv: &'a [CString],
     /// The whole environment, `NAME=value`.
     pub(crate) envp: &'a [&'a CStr],
-    /// One entry more: the child writes its own pid into it.
-    pub(crate) pid_entry: Option<&'a mut PidEntry>,
+    /// Entries more: the child writes its own pid into them.
+    pub(crate) pid_entries: &'a mut [PidEntry],
     /// Where to go before the exec.
     pub(crate) cwd: Option<&'a CStr>,
     /// What the child has as descriptor 0, 1, 2, …; nothing else stays open.
@@ -75,8 +75,9 @@ struct Stage {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
-    /// Null, or one of `envp`.
-    pid_entry: *mut PidEntry,
+    /// Each is one of `envp`.
+    pid_entries: *mut PidEntry,
+    pid_entries_len: usize,
     cwd: *const c_char,
     fds: *const c_int,
     fds_len: c_int,
@@ -89,8 +90,8 @@ struct Stage {
 /// Every descriptor in `fds` must have a number of at least `fds.len()`, so that placing one never overwrites
 /// another that is still to be placed: [`crate::process::spawn`] sees to that.
 pub(crate) fn spawn(prepared: Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault> {
-    let pid_entry = prepared.pid_entry.map_or(ptr::null_mut(), ptr::from_mut);
-    let own: Option<*const c_char> = (!pid_entry.is_null()).then_some(pid_entry.cast_const().cast());
+    let (pid_entries, pid_entries_len) = (prepared.pid_entries.as_mut_ptr(), prepared.pid_entries.len());
+    let own = (0..pid_entries_len).map(|place| pid_entries.wrapping_add(place).cast_const().cast());
     let argv: Vec<*const c_char> = pointers(prepared.argv.iter().map(|word| word.as_ptr()));
     let envp: Vec<*const c_char> = pointers(prepared.envp.iter().map(|entry| entry.as_ptr()).chain(own));
     let fds: Vec<c_int> = prepared.fds.iter().map(AsRawFd::as_raw_fd).collect();
@@ -98,7 +99,8 @@ pub(crate) fn spawn(prepared: Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault
         path: prepared.path.as_ptr(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
-        pid_entry,
+        pid_entries,
+        pid_entries_len,
         cwd: prepared.cwd.map_or(ptr::null(), CStr::as_ptr),
         fds: fds.as_ptr(),
         fds_len: c_int::try_from(fds.len()).unwrap_or(0),
@@ -196,14 +198,14 @@ fn become_program(stage: &Stage) -> Step {
     Step::Exec
 }
 
-/// `LISTEN_PID` names the process that the listeners are for, which nobody else can know before it exists.
+/// `LISTEN_PID` and `WATCHDOG_PID` name the process that is meant, which nobody else can know before it exists.
 fn write_pid(stage: &Stage) {
-    // SAFETY: null, or an entry that the parent keeps alive and does not touch while it waits for us (CLONE_VFORK); the
-    // pointer in `envp` is made of this one.
-    if let Some(entry) = unsafe { stage.pid_entry.as_mut() } {
-        // SAFETY: getpid(2) takes nothing and cannot fail.
-        entry.write(unsafe { libc::getpid() }.unsigned_abs());
-    }
+    // SAFETY: the entries are the parent's, which keeps them alive and does not touch them while it waits for us
+    // (CLONE_VFORK); the pointers in `envp` are made of this one.
+    let entries = unsafe { std::slice::from_raw_parts_mut(stage.pid_entries, stage.pid_entries_len) };
+    // SAFETY: getpid(2) takes nothing and cannot fail.
+    let pid = unsafe { libc::getpid() }.unsigned_abs();
+    entries.iter_mut().for_each(|entry| entry.write(pid));
 }
 
 /// Ignored signals stay ignored across exec(2), so every disposition is put back. Asked of the kernel, because the C

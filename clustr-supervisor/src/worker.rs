@@ -27,6 +27,8 @@ pub(crate) struct Worker {
     pub(crate) channel: Option<Channel>,
     /// The process that speaks on the channel, if it is not the leader itself.
     pub(crate) speaker: Option<Speaker>,
+    /// What it says that it is about: `STATUS=`, sd_notify(3).
+    pub(crate) status_text: Option<String>,
 }
 
 /// clustr's own channel to one worker.

@@ -173,6 +173,10 @@ pub(crate) struct RunOptions {
     /// So many bad answers in a row, and the worker is failing [default: 3]
     #[arg(long, value_name = "COUNT", value_parser = values::count, requires = "live", help_heading = "Health")]
     pub(crate) live_failures: Option<NonZeroU32>,
+    /// Workers say at least this often that they are alive (WATCHDOG=1 by sd_notify), or are failing; they find it as
+    /// WATCHDOG_USEC
+    #[arg(long, value_name = "TIME", value_parser = values::some_span, help_heading = "Health")]
+    pub(crate) watchdog: Option<Duration>,
     /// How long a worker may take to stop; then it is killed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Ready and stop")]
     pub(crate) stop_timeout: Option<Duration>,

@@ -39,6 +39,7 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         delivery,
         ready,
         live,
+        watchdog,
         stop_signal,
         output,
         news,
@@ -65,6 +66,9 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
     if let Some(Liveness { probe, every, timeout, failures }) = live {
         let words = format!("{probe} every {}, within {}, {failures} in a row", time(*every), time(*timeout));
         rows.push(("liveness", words));
+    }
+    if let Some(every) = watchdog {
+        rows.push(("watchdog", time(*every)));
     }
     if let Some(control) = control {
         rows.push(("control", control.display().to_string()));

@@ -69,6 +69,7 @@ pub(crate) fn make(
         sees_hangs: options.hang_timeout != Some(HangTimeout::Off),
         ready: options.ready.unwrap_or_default(),
         live,
+        watchdog: options.watchdog,
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
         output: options.log.unwrap_or_default(),
         log_file: None,

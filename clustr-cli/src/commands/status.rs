@@ -35,7 +35,7 @@ struct Look {
     slot: Option<u32>,
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column { head: "app", side: Side::Left, rank: 8 },
     Column { head: "slot", side: Side::Right, rank: 0 },
     Column { head: "pid", side: Side::Right, rank: 0 },
@@ -47,10 +47,12 @@ const COLUMNS: [Column; 11] = [
     Column { head: "memory", side: Side::Right, rank: 3 },
     Column { head: "conns", side: Side::Right, rank: 5 },
     Column { head: "last exit", side: Side::Left, rank: 7 },
+    Column { head: "says", side: Side::Left, rank: 9 },
 ];
 
-/// Its column is there only where somebody knows a number for it.
+/// Columns that are there only where somebody has something for them.
 const CONNECTIONS: &str = "conns";
+const SAYS: &str = "says";
 
 fn text(status: &Status, look: Look) -> String {
     let mut lines = vec![headline(status)];
@@ -69,9 +71,15 @@ fn text(status: &Status, look: Look) -> String {
 
 fn rows(app: &AppStatus, look: Look) -> Vec<String> {
     let is_known = app.workers.iter().any(|worker| worker.connections.is_some());
-    let shown = |column: &Column| is_known || column.head != CONNECTIONS;
+    let speaks = app.workers.iter().any(|worker| worker.status_text.is_some());
+    let shown = |column: &Column| match column.head {
+        CONNECTIONS => is_known,
+        SAYS => speaks,
+        _ => true,
+    };
     let columns: Vec<Column> = COLUMNS.into_iter().filter(shown).collect();
-    let rows: Vec<Vec<String>> = app.workers.iter().map(|worker| row(app, worker, is_known)).collect();
+    let rows: Vec<Vec<String>> =
+        app.workers.iter().map(|worker| row(app, worker, is_known, speaks)).collect();
     let paint = if look.coloured { paint } else { |_: &str, _: &str| None };
     table::painted(&columns, &rows, look.width, paint)
 }
@@ -95,12 +103,13 @@ fn headline(status: &Status) -> String {
 fn app_line(app: &AppStatus) -> String {
     let addresses: Vec<&str> = app.listeners.iter().map(|listener| listener.address.as_str()).collect();
     let place = if addresses.is_empty() { "nothing yet".to_owned() } else { addresses.join(", ") };
-    let AppStatus { ready, wanted, share, .. } = app;
+    let AppStatus { ready, wanted, share, share_why, .. } = app;
+    let why = share_why.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
     if *wanted == 0 {
         let left = app.workers.iter().filter(|worker| worker.pid.is_some()).count();
         return format!("{} still to end", units::plural(left as u64, "worker"));
     }
-    format!("{ready} of {} ready on {place} ({share})", units::plural(u64::from(*wanted), "worker"))
+    format!("{ready} of {} ready on {place} ({share}{why})", units::plural(u64::from(*wanted), "worker"))
 }
 
 fn rolled_back_line(failed: &RolledBack) -> String {
@@ -116,7 +125,7 @@ fn rolled_back_line(failed: &RolledBack) -> String {
     )
 }
 
-fn row(app: &AppStatus, worker: &WorkerStatus, with_connections: bool) -> Vec<String> {
+fn row(app: &AppStatus, worker: &WorkerStatus, with_connections: bool, with_words: bool) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let state = match worker.rest_ms {
         Some(rest_ms) => format!("{} ({})", worker.state, units::span(rest_ms)),
@@ -137,6 +146,9 @@ fn row(app: &AppStatus, worker: &WorkerStatus, with_connections: bool) -> Vec<St
         cells.push(or_dash(worker.connections.map(units::count)));
     }
     cells.push(or_dash(worker.last_exit.clone()));
+    if with_words {
+        cells.push(or_dash(worker.status_text.clone()));
+    }
     cells
 }
 
@@ -188,6 +200,17 @@ mod tests {
                       1 slot lost, /srv/app.js has changed";
         let text = text(&status, Look::default());
         assert!(text.lines().any(|line| line == wanted) && !text_before.contains("rolled back"), "{text}");
+    }
+
+    #[test]
+    fn a_status_says_why_it_is_shared_so_and_what_workers_say() {
+        let mut status = status();
+        status.apps[0].share = "per-worker".into();
+        status.apps[0].share_why = Some("for --ready notify".into());
+        status.apps[0].workers[0].status_text = Some("12 jobs".into());
+        let text = text(&status, Look::default());
+        assert!(text.contains("(per-worker, for --ready notify)"), "{text}");
+        assert!(text.lines().any(|line| line.ends_with("  12 jobs")) && text.contains("  says"), "{text}");
     }
 
     #[test]

@@ -230,6 +230,7 @@ mod tests {
             rss_bytes: None,
             cpu_ms: None,
             rest_ms: None,
+            status_text: None,
             connections: None,
             last_output: Vec::new(),
         }

@@ -57,6 +57,7 @@ pub use role::{Role, RoleError, role};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clustr_core::{Overdue, Policy, PolicyBuilder, SLOTS_MAX, Verdict};
 use nix::sys::signal::Signal;
@@ -213,6 +214,13 @@ impl Cluster {
     /// Asks each worker again and again whether it still serves; one that fails is replaced, replacement first.
     pub fn live(mut self, live: Liveness) -> Self {
         self.config.live = Some(live);
+        self
+    }
+
+    /// Wants each ready worker to say at least this often that it is alive (`WATCHDOG=1` by sd_notify); one that does not is
+    /// replaced, replacement first.
+    pub fn watchdog(mut self, every: Duration) -> Self {
+        self.config.watchdog = Some(every);
         self
     }
 

@@ -336,6 +336,9 @@ pub struct WorkerStatus {
     pub rss_bytes: Option<u64>,
     /// CPU time used, user and system, in milliseconds.
     pub cpu_ms: Option<u64>,
+    /// What it says that it is about (`STATUS=`, sd_notify(3)), if it has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_text: Option<String>,
     /// Until when a resting slot rests, from now, in milliseconds.
     pub rest_ms: Option<u64>,
     /// Open connections of clients: `null` where they were not asked for, or cannot be told.

@@ -135,7 +135,7 @@ impl Supervisor {
         let null = null.map_err(|error| unasked(&error))?;
         let (ours, theirs) = crate::logs::capture::pipe().map_err(|error| unasked(&error))?;
         let fds = [null.as_fd(), null.as_fd(), theirs.as_fd()];
-        let outfit = Outfit { env, listens: false, fds: &fds };
+        let outfit = Outfit { env, listens: false, watched: false, fds: &fds };
         let launcher = self.generations.launcher(generation).map_err(|error| unasked(&error))?;
         let process = self.courtesy.suspended(|| launcher.spawn_shell(command, &outfit));
         Ok(Command::new(process.map_err(|error| unasked(&error))?, ours))

@@ -45,6 +45,8 @@ pub(crate) struct Outfit<'a> {
     pub(crate) env: Vec<(&'static str, String)>,
     /// Whether it has listeners that `LISTEN_FDS` counts: they are for it alone, and `LISTEN_PID` says so.
     pub(crate) listens: bool,
+    /// Whether it shall say that it is alive: `WATCHDOG_PID` says that it is meant.
+    pub(crate) watched: bool,
     /// What it has as descriptor 0, 1, 2, …: exactly these.
     pub(crate) fds: &'a [BorrowedFd<'a>],
 }
@@ -190,12 +192,14 @@ impl Launcher {
         let spared = clear_of_targets(outfit.fds).map_err(SpawnError::Descriptors)?;
         let fds: Vec<BorrowedFd<'_>> =
             outfit.fds.iter().zip(&spared).map(|(fd, copy)| copy.as_ref().map_or(*fd, AsFd::as_fd)).collect();
-        let mut pid_entry = PidEntry::new();
+        let listens = outfit.listens.then(PidEntry::new);
+        let mut pid_entries: Vec<PidEntry> =
+            listens.into_iter().chain(outfit.watched.then(PidEntry::watchdog)).collect();
         let prepared = Prepared {
             path,
             argv,
             envp: &self.envp(&outfit.env, &own),
-            pid_entry: outfit.listens.then_some(&mut pid_entry),
+            pid_entries: &mut pid_entries,
             cwd: self.cwd_c.as_deref(),
             fds: &fds,
             nofile: self.nofile,
@@ -285,7 +289,7 @@ mod tests {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), write.as_fd(), write.as_fd()];
-        let outfit = Outfit { env: vec![("OWN", "worker".into())], listens: true, fds: &fds };
+        let outfit = Outfit { env: vec![("OWN", "worker".into())], listens: true, watched: false, fds: &fds };
         let mut process = launcher(script, None).spawn(&outfit).unwrap();
         drop(write);
         let mut text = String::new();
@@ -335,7 +339,8 @@ mod tests {
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let program = Program { command: vec![script.into()], env: vec![], cwd: None };
         let launcher = Launcher::new(&program, std::iter::empty(), NOFILE).unwrap();
-        let error = launcher.spawn(&Outfit { env: vec![], listens: false, fds: &[] }).unwrap_err();
+        let error =
+            launcher.spawn(&Outfit { env: vec![], listens: false, watched: false, fds: &[] }).unwrap_err();
         assert!(matches!(error, SpawnError::Exec(_)), "{error}");
         assert_eq!(error.fault(), SpawnFault::Program);
         assert!(error.hint().unwrap().contains("#!"));
@@ -346,7 +351,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let launcher = launcher("true", folder.path().to_str());
         drop(folder);
-        let error = launcher.spawn(&Outfit { env: vec![], listens: false, fds: &[] }).unwrap_err();
+        let error =
+            launcher.spawn(&Outfit { env: vec![], listens: false, watched: false, fds: &[] }).unwrap_err();
         assert!(matches!(error, SpawnError::WorkingDirectory(_)), "{error}");
     }
 }

@@ -33,6 +33,9 @@ pub(crate) fn serve(kind: &str) {
             std::thread::park();
         }
     }
+    if kind == "watched" {
+        return crate::notices::feed();
+    }
     if kind == "http" {
         return crate::probes::serve();
     }

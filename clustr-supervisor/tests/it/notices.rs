@@ -9,11 +9,55 @@ use clustr_supervisor::config::{ReadyWhen, Share};
 
 use crate::deliveries::{ask, listening};
 use crate::fixture::{DEADLINE, Primary};
+use crate::probes::{FOLDER, News};
 
 /// What a worker of these tests does when it is asked to.
 pub(crate) fn say_ready() {
     let socket = std::env::var_os(SOCKET_VARIABLE).unwrap();
     Outbox::new(&socket).unwrap().ready("serving").unwrap();
+}
+
+/// What a watched worker does: it says that it is alive, as often as it shall, until there is a file `silent`; of slot 1 always.
+pub(crate) fn feed() {
+    let micros: u64 = std::env::var("WATCHDOG_USEC").unwrap().parse().unwrap();
+    assert_eq!(std::env::var("WATCHDOG_PID").unwrap(), std::process::id().to_string());
+    let above = Outbox::new(&std::env::var_os(SOCKET_VARIABLE).unwrap()).unwrap();
+    let folder = std::path::PathBuf::from(std::env::var_os(FOLDER).unwrap());
+    let is_quiet = || std::env::var("CLUSTR_SLOT").unwrap() == "0" && folder.join("silent").exists();
+    above.ready("serving").unwrap();
+    loop {
+        if !is_quiet() {
+            above.alive().unwrap();
+        }
+        std::thread::park_timeout(std::time::Duration::from_micros(micros / 10));
+    }
+}
+
+#[test]
+fn a_worker_that_is_silent_for_too_long_is_replaced_and_one_that_is_not_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::PerWorker, "watched")(config);
+        config.program.env.push((FOLDER.into(), path.into()));
+        config.ready = ReadyWhen::Notify;
+        config.watchdog = Some(std::time::Duration::from_millis(500));
+    });
+    let pids = primary.pids();
+    let mut news = News::of(&primary);
+    assert_eq!(primary.status()["apps"][0]["workers"][0]["status_text"], "serving");
+    std::fs::write(folder.path().join("silent"), "").unwrap();
+    let failing = news.next(&["failing", "exited"]);
+    assert_eq!((&failing["slot"], &failing["ailment"]), (&0.into(), &"watchdog".into()), "{failing}");
+    std::fs::remove_file(folder.path().join("silent")).unwrap();
+    // It has recovered, or its replacement was faster.
+    let kind = news.next(&["recovered", "renewed"])["news"].clone();
+    if kind == "recovered" {
+        assert_eq!(primary.pids(), pids);
+    } else {
+        news.next(&["exited"]);
+        assert_eq!(primary.pids()[1], pids[1]);
+    }
 }
 
 /// The socket that a worker was told of, as procfs shows it.

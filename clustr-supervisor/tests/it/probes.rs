@@ -15,7 +15,7 @@ use crate::deliveries::{heard, kill, listening, opened, signal};
 use crate::fixture::{Client, DEADLINE, Primary};
 
 /// A folder in which a test leaves word for its workers.
-const FOLDER: &str = "CLUSTR_TEST_FOLDER";
+pub(crate) const FOLDER: &str = "CLUSTR_TEST_FOLDER";
 
 /// What a worker of these tests does: it answers over HTTP, well once there is a file `good`, badly once there is `bad`;
 /// blocks for ever when it is asked to; and has a port of its own as soon as there is a file `port-SLOT`.
@@ -90,10 +90,10 @@ fn patient(workers: u32) -> Policy {
 }
 
 /// News as it comes.
-struct News(Client);
+pub(crate) struct News(Client);
 
 impl News {
-    fn of(primary: &Primary) -> Self {
+    pub(crate) fn of(primary: &Primary) -> Self {
         let mut client = primary.connect();
         client.send(r#"{"id":1,"cmd":"subscribe"}"#);
         assert!(client.receive().contains(r#""ok":true"#));
@@ -101,7 +101,7 @@ impl News {
     }
 
     /// The next piece of one of these kinds; others are passed over.
-    fn next(&mut self, kinds: &[&str]) -> Value {
+    pub(crate) fn next(&mut self, kinds: &[&str]) -> Value {
         let began = Instant::now();
         loop {
             let line: Value = serde_json::from_str(&self.0.receive()).unwrap();
