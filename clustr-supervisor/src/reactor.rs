@@ -109,9 +109,10 @@ impl Reactor {
         self.register_for(source, wake, Interest::READABLE)
     }
 
-    /// Watches a source for its end alone: whatever arrives there wakes nobody (`EPOLLHUP` needs no asking: epoll_ctl(2)).
+    /// Watches a listener for its end alone: whoever arrives there wakes nobody. `EPOLLHUP` needs no asking (epoll_ctl(2)); what
+    /// is asked for has to be something that never comes, and arrivals are `EPOLLIN` and `EPOLLPRI` (sock_def_readable).
     pub(crate) fn register_hang_up(&mut self, source: impl AsFd, wake: Wake) -> io::Result<Registration> {
-        self.register_for(source, wake, Interest::PRIORITY)
+        self.register_for(source, wake, Interest::WRITABLE)
     }
 
     fn register_for(
@@ -261,6 +262,27 @@ mod tests {
         reactor.again(Wake::Writer);
         reactor.wait(None, &mut woken).unwrap();
         assert_eq!(woken, [Wake::Writer], "an expired timer stays silent");
+    }
+
+    #[test]
+    fn a_listener_that_is_watched_for_its_end_alone_wakes_nobody_before() {
+        let mut reactor = Reactor::new().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        reactor.register_hang_up(&listener, Wake::HungUp).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let mut woken = Vec::new();
+        let soon = crate::clock::now() + Duration::from_millis(20);
+        while woken.is_empty() {
+            reactor.wait(Some(soon), &mut woken).unwrap();
+        }
+        assert_eq!(woken, [Wake::Timer], "{} clients have come", clients.len());
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        woken.clear();
+        while woken.is_empty() {
+            reactor.wait(None, &mut woken).unwrap();
+        }
+        assert_eq!(woken, [Wake::HungUp]);
     }
 
     #[test]

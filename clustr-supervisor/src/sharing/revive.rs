@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use clustr_net::node::{Closed, Table};
-use clustr_net::{Kind, Listener, sock_diag};
+use clustr_net::{Addr, Listener, sock_diag};
 
 use super::Sharing;
 use crate::news::Fact;
@@ -24,7 +24,8 @@ pub(super) struct HangUps(BTreeMap<u64, Registration>);
 impl HangUps {
     /// Watches what is new. What the kernel has no room to watch is tried again in the next turn.
     fn watch(&mut self, table: &Table, reactor: &mut Reactor) {
-        for (number, listener) in table.numbered().filter(|(_, listener)| listener.kind() == Kind::Stream) {
+        let is_tcp = |listener: &Listener| matches!(listener.local_addr(), Addr::Tcp { .. });
+        for (number, listener) in table.numbered().filter(|(_, listener)| is_tcp(listener)) {
             if !self.0.contains_key(&number)
                 && let Ok(watch) = reactor.register_hang_up(listener, Wake::HungUp)
             {
