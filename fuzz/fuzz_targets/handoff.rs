@@ -55,6 +55,6 @@ fn hear(bytes: &[u8], ledger: &mut Ledger<u32>, back: &mut Vec<u32>) -> bool {
         }
         Word::Names(names) => names.iter().all(|(name, _)| name.len() <= 255),
         Word::Connections { listeners, .. } => listeners.iter().count() == listeners.count(),
-        Word::Drain | Word::Message(_) | Word::Ready => true,
+        Word::Ask(_) | Word::Here(_) | Word::Drain | Word::Message(_) | Word::Ready => true,
     }
 }

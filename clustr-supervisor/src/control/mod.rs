@@ -3,6 +3,7 @@
 //! Owns the socket (0600, one primary per path), its clients and what they are owed. Never decides: requests go to
 //! the supervisor, which answers by client or by ticket.
 
+pub mod intake;
 pub mod place;
 pub mod protocol;
 mod session;

@@ -1,7 +1,7 @@
 //! One client of the control socket.
 //!
 //! Owns its connection and both its buffers. Never waits for it: what finds no room is dropped (news, counted) or
-//! ends the session (replies). Bounds: a request of [`LINE_BYTES_MAX`], unsent bytes of [`UNSENT_BYTES_MAX`].
+//! ends the session (replies). Bounds: a request of [`LINE_BYTES_MAX`](super::protocol::LINE_BYTES_MAX), unsent bytes of [`UNSENT_BYTES_MAX`].
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::Serialize;
 
-use super::protocol::{Delivery, LINE_BYTES_MAX, Reply, Request};
+use super::intake::{Intake, Line, PIECE_BYTES_MAX};
+use super::protocol::{Delivery, Reply, Request};
 use crate::news::News;
 use crate::reactor::Registration;
 
@@ -26,7 +27,7 @@ const TURN_LINES_MAX: usize = 64;
 pub(crate) struct Session {
     stream: UnixStream,
     pub(super) registration: Registration,
-    input: Vec<u8>,
+    input: Intake,
     output: VecDeque<u8>,
     subscribed: Option<u64>,
     missed: u64,
@@ -57,7 +58,7 @@ impl Session {
         Self {
             stream,
             registration,
-            input: Vec::new(),
+            input: Intake::default(),
             output: VecDeque::new(),
             subscribed: None,
             missed: 0,
@@ -73,34 +74,21 @@ impl Session {
             if heard.requests.len() == TURN_REQUESTS_MAX {
                 break;
             }
-            match self.take_line() {
-                Some(line) => self.understand(&line, &mut heard),
+            match self.input.next_line() {
+                Some(Line::Request(request)) => heard.requests.push(request),
+                Some(Line::Nonsense(reply)) => self.reply(&reply),
+                Some(Line::TooLong(reply)) => {
+                    self.reply(&reply);
+                    self.flush();
+                    self.state = State::Gone;
+                    return heard;
+                }
                 None if self.fill() => {}
                 None => return heard,
             }
         }
         heard.more = true;
         heard
-    }
-
-    fn understand(&mut self, line: &[u8], heard: &mut Heard) {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return;
-        }
-        match serde_json::from_slice(line) {
-            Ok(request) => heard.requests.push(request),
-            Err(error) => {
-                let hint = Some("{\"id\":1,\"cmd\":\"status\"}");
-                self.reply(&Reply::refused(id_of(line), "bad-request", error.to_string(), hint));
-            }
-        }
-    }
-
-    fn take_line(&mut self) -> Option<Vec<u8>> {
-        let end = self.input.iter().position(|byte| *byte == b'\n')?;
-        let mut line: Vec<u8> = self.input.drain(..=end).collect();
-        line.pop();
-        Some(line)
     }
 
     /// Reads once; says whether anything came.
@@ -111,18 +99,11 @@ impl Session {
         if self.state != State::Open {
             return false;
         }
-        if self.input.len() >= LINE_BYTES_MAX {
-            let detail = format!("a request has at most {LINE_BYTES_MAX} bytes");
-            self.reply(&Reply::refused(0, "line-too-long", detail, None));
-            self.flush();
-            self.state = State::Gone;
-            return false;
-        }
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; PIECE_BYTES_MAX];
         match self.stream.read(&mut buffer) {
             Ok(0) => self.state = if self.is_hung_up() { State::Gone } else { State::Listening },
             Ok(count) => {
-                self.input.extend_from_slice(&buffer[..count]);
+                self.input.push(&buffer[..count]);
                 return true;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
@@ -219,13 +200,4 @@ impl AsFd for Session {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
-}
-
-/// The number of a request that could not be understood, if at least that can be read.
-fn id_of(line: &[u8]) -> u64 {
-    #[derive(serde::Deserialize)]
-    struct Numbered {
-        id: u64,
-    }
-    serde_json::from_slice(line).map_or(0, |numbered: Numbered| numbered.id)
 }
