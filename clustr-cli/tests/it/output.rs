@@ -3,8 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use clustr_benches::started::{Line, Stream};
+use clustr_benches::started::{Line, Stream, signal_pid};
 use clustr_benches::{http, wait};
+use rustix::process::Signal;
 
 use crate::harness::node::with_node;
 use crate::harness::{Run, SOON, ensure, of_kind};
@@ -75,6 +76,10 @@ fn a_reader_that_has_stopped_does_not_stop_the_service() {
         }
         http::get_from_all(primary.address(), "/", 2, SOON)?;
         primary.status()?;
+        // Whoever reads the other output still hears everything.
+        signal_pid(primary.worker_pids()?[0], Signal::KILL)?;
+        primary.wait_count("exited", 1)?;
+        primary.wait_ready(3)?;
         let reader = std::thread::spawn(move || std::io::copy(&mut { unread }, &mut std::io::sink()));
         wait::until_true("lost lines to be counted", SOON, || {
             let news = primary.news();

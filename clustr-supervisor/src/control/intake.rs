@@ -154,7 +154,9 @@ mod tests {
         let mut long = vec![b'['; LINE_BYTES_MAX];
         long.extend(b"]\n{\"id\":1,\"cmd\":\"status\"}\n");
         let (lines, _) = read(&long, 100);
-        assert!(matches!(&lines[..], [Line::TooLong(reply)] if reply.refusal.as_deref() == Some("line-too-long")));
+        assert!(
+            matches!(&lines[..], [Line::TooLong(reply)] if reply.refusal.as_deref() == Some("line-too-long"))
+        );
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! A primary that was killed, and the next one of its name.
+
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use clustr_benches::started::Started;
+use clustr_benches::{facts, http, wait};
+use rustix::process::Signal;
+
+use crate::harness::node::with_node;
+use crate::harness::{CLUSTR, Outcome, Primary, Run, SOON, app, ensure, example, hold, news_of, of_kind};
+
+#[test]
+fn workers_with_their_listener_go_on_until_the_next_primary_of_the_name_ends_them() {
+    with_node(|node| {
+        let run = Run::new(&[&node.program, &app("fds.js")]);
+        let listen = format!("127.0.0.1:{}", run.port());
+        let options = ["--name", "app", "--listen", &listen, "--delivery", "fds"];
+        let mut primary = run.workers(2).options(&options).start()?;
+        primary.wait_ready(2)?;
+        let before = primary.worker_pids()?;
+        kill(&mut primary, 2)?;
+        let answer = http::get(primary.address(), "/")?;
+        ensure!(
+            before.iter().any(|pid| answer == pid.to_string()),
+            "nobody of {before:?} has answered: {answer}"
+        );
+        let command = [&*node.program, &app("fds.js")].map(str::to_owned);
+        let mut next = again(&primary, &options, &command)?;
+        wait_for(&next, "ready", 2)?;
+        warns(&next)?;
+        ensure!(!before.iter().any(|pid| facts::lives(*pid)), "of {before:?} some still live");
+        let answer = http::get(primary.address(), "/")?;
+        ensure!(!before.iter().any(|pid| answer == pid.to_string()), "{answer} is of the primary before");
+        end(&mut next, &primary, primary.address())
+    });
+}
+
+#[test]
+fn workers_that_node_started_by_its_channel_end_by_themselves() {
+    with_node(|node| {
+        let mut primary = Run::new(&[&node.program, &example("app.js")]).workers(2).start()?;
+        primary.wait_ready(2)?;
+        let before = primary.worker_pids()?;
+        primary.started.signal(Signal::KILL)?;
+        primary.started.wait_exit(SOON)?;
+        wait::until_true("the end of both", SOON, || !before.iter().any(|pid| facts::lives(*pid)))
+    });
+}
+
+#[test]
+fn a_socket_file_on_which_nobody_listens_any_more_is_replaced() {
+    with_node(|node| {
+        let run = Run::new(&[&node.program, &app("fds.js")]);
+        let path = run.folder().join("app-listens");
+        let listen = format!("unix:{}", path.display());
+        let options = ["--name", "app", "--listen", &listen, "--delivery", "fds"];
+        let mut primary = run.workers(1).options(&options).start()?;
+        primary.wait_ready(1)?;
+        kill(&mut primary, 1)?;
+        ensure!(UnixStream::connect(&path).is_ok(), "the worker has not gone on");
+        let command = [&*node.program, &app("fds.js")].map(str::to_owned);
+        let mut next = again(&primary, &options, &command)?;
+        wait_for(&next, "ready", 1)?;
+        ensure!(UnixStream::connect(&path).is_ok(), "nobody listens");
+        end(&mut next, &primary, primary.address())?;
+        ensure!(!path.exists(), "the file is left");
+        Ok(())
+    });
+}
+
+#[test]
+fn those_that_ignore_the_polite_signal_are_killed_with_all_that_they_started() {
+    let outcome = (|| {
+        let script = "trap '' TERM; setsid sleep 1000 & echo up; while :; do sleep 1; done";
+        let options = ["--name", "app", "--ready-timeout", "50ms", "--stop-timeout", "500ms"];
+        let mut primary = Run::new(&["sh", "-c", script]).workers(2).options(&options).start()?;
+        primary.wait_said("app.0 | up")?;
+        primary.wait_said("app.1 | up")?;
+        primary.wait_count("running", 1)?;
+        kill(&mut primary, 2)?;
+        let left = primary.started.running();
+        ensure!(left.len() >= 4, "two shells and two sleepers are left: {left:?}");
+        let mut next = again(&primary, &options, &["sleep".into(), "1000".into()])?;
+        wait_for(&next, "running", 1)?;
+        warns(&next)?;
+        ensure!(primary.started.running().is_empty(), "left: {:?}", primary.started.running());
+        end(&mut next, &primary, primary.address())
+    })();
+    hold(outcome);
+}
+
+/// Kills the primary once the record of its workers is complete.
+fn kill(primary: &mut Primary, workers: usize) -> Outcome {
+    let record = primary.folder().join("runtime/app.sock.workers");
+    let is_complete = || {
+        let text = std::fs::read_to_string(&record).unwrap_or_default();
+        text.lines().count() == 1 + workers
+    };
+    wait::until_true("the record of all workers", SOON, is_complete)?;
+    primary.started.signal(Signal::KILL)?;
+    primary.started.wait_exit(SOON)?;
+    Ok(())
+}
+
+fn again(primary: &Primary, options: &[&str], command: &[String]) -> Result<Started, String> {
+    let mut words = Command::new(CLUSTR);
+    words.args(["run", "--log-format", "json", "-n", "2"]).args(options).arg("--").args(command);
+    words.env("CLUSTR_RUNTIME_DIR", primary.folder().join("runtime")).env_remove("WEB_CONCURRENCY");
+    words.env("PORT", primary.port().to_string());
+    Started::new(&mut words)
+}
+
+fn wait_for(started: &Started, kind: &'static str, count: usize) -> Outcome {
+    let seen = |lines: &[clustr_benches::started::Line]| {
+        (of_kind(&news_of(lines), kind).count() >= count).then_some(())
+    };
+    started.wait_for(kind, SOON, seen)
+}
+
+fn warns(started: &Started) -> Outcome {
+    let news = news_of(&started.lines());
+    let told = of_kind(&news, "warning")
+        .any(|one| one["detail"].as_str().is_some_and(|text| text.contains("was killed")));
+    ensure!(told, "{news:?}");
+    Ok(())
+}
+
+fn end(next: &mut Started, primary: &Primary, address: SocketAddr) -> Outcome {
+    next.signal(Signal::TERM)?;
+    next.expect_exit(0, SOON)?;
+    ensure!(next.running().is_empty(), "{:?}", next.running());
+    ensure!(std::net::TcpListener::bind(address).is_ok(), "the port is still taken");
+    let files = std::fs::read_dir(primary.folder().join("runtime")).map_err(|error| error.to_string())?;
+    let files: Vec<_> = files.flatten().map(|entry| entry.file_name()).collect();
+    ensure!(files.is_empty(), "files left: {files:?}");
+    Ok(())
+}
