@@ -99,6 +99,14 @@ pub(crate) fn is_node(command: &[OsString]) -> bool {
     Program::of(&split(command).0) == Program::Node
 }
 
+/// Whether the command starts node itself with a script file: then node asks over its own channel. Other programs, and
+/// launchers that start node, bind for themselves.
+pub(crate) fn takes_nodes_channel(command: &[OsString]) -> bool {
+    let (program, args) = split(command);
+    let scanned = scan_node(args);
+    Program::of(&program) == Program::Node && scanned.inline.is_none() && scanned.launcher.is_none()
+}
+
 /// Whether `command` can be run as so many workers. `package_script` reads a script out of `package.json`.
 ///
 /// # Errors
@@ -273,9 +281,9 @@ impl LaunchError {
                 "node takes part in a cluster only with a script file, and none is given".to_owned()
             }
             Self::Launcher(name, ..) => {
-                format!("{name} is a launcher: more than one worker of it is not in this version")
+                format!("{name} is a launcher: more than one worker of it takes interception")
             }
-            Self::Deno => "deno with more than one worker is not in this version".to_owned(),
+            Self::Deno => "deno with more than one worker takes interception".to_owned(),
         }
     }
 

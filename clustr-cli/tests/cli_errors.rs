@@ -160,11 +160,6 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
 fn what_this_version_does_not_have_is_recognised_and_refused() {
     let place = Place::new();
     golden!(place.transcript(&[
-        "run --delivery intercept -- node app.js",
-        "run --port 3001 -- node app.js",
-        "run --private-port 9229 -- node app.js",
-        "run --share-zero -- node app.js",
-        "run --no-intercept -- node app.js",
         "run --log journal -- node app.js",
         "run --log file:app.log -- node app.js",
         "check clustr.toml",
@@ -180,18 +175,51 @@ fn a_command_in_a_form_that_cannot_work_is_refused() {
     place.write("package.json", r#"{"scripts":{"start":"node server.js","dev":"next dev | tee log"}}"#);
     std::fs::create_dir(place.path().join("folder")).unwrap();
     golden!(place.transcript(&[
-        "run -n 2 -- node -e 1",
+        "run --no-intercept -n 2 -- node -e 1",
         "run -n 1 -- node",
-        "run -n 2 -- npm start",
-        "run -n 2 -- npm run dev",
-        "run -n 2 -- npx tsx app.ts",
-        "run -n 2 -- node --watch app.js",
-        "run -n 2 -- deno run -A main.ts",
+        "run --no-intercept -n 2 -- npm start",
+        "run --no-intercept -n 2 -- npm run dev",
+        "run --no-intercept -n 2 -- npx tsx app.ts",
+        "run --no-intercept -n 2 -- node --watch app.js",
+        "run --no-intercept -n 2 -- deno run -A main.ts",
         "run -n 2 -- ./absent",
         "run -n 2 -- no-such-program",
         "run -n 2 -- ./package.json",
         "run -n 2 -- ./folder",
     ]));
+}
+
+#[test]
+fn wishes_over_ports_that_nobody_can_meet_are_refused() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "run --port 0 -- ./server",
+        "run --port 3001 --delivery node -- node app.js",
+        "run --private-port 9229 --no-intercept -- ./server",
+        "run --share-zero --share handoff -- ./server",
+        "run --delivery intercept --no-intercept -- ./server",
+        "run --delivery intercept --share handoff -- /bin/sh",
+        "run --balance least-busy -- /bin/sh",
+    ]));
+}
+
+#[test]
+fn launchers_have_their_bind_intercepted_and_node_itself_has_not() {
+    let place = Place::new();
+    for (command, delivery) in [
+        ("check -n 2 -- npm start", "intercept"),
+        ("check -n 2 -- node --watch app.js", "intercept"),
+        ("check -n 2 -- node -e 1", "intercept"),
+        ("check -n 2 -- /bin/sh app.sh", "intercept"),
+        ("check -n 2 --listen :0 -- /bin/sh app.sh", "fds, channel, intercept"),
+        ("check -n 2 -- node app.js", "node"),
+        ("check -n 2 --port 3001 -- node app.js", "intercept"),
+        ("check -n 2 --no-intercept -- /bin/sh app.sh", "node"),
+        ("check -n 2 --share handoff -- /bin/sh app.sh", "node"),
+    ] {
+        let said = place.typed(command, &[]);
+        assert!(said.contains(&format!("delivery   {delivery}\n")), "{command}: {said}");
+    }
 }
 
 #[test]

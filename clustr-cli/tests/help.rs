@@ -85,7 +85,7 @@ fn completions_are_made_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = help(&["completions", shell]);
         assert!(script.contains("stop-timeout"), "{shell}");
-        for hidden in ["demo-worker", "doctor", "private-port"] {
+        for hidden in ["demo-worker", "doctor", "die-with-parent"] {
             assert!(!script.contains(hidden), "{shell} offers {hidden}");
         }
     }

@@ -40,6 +40,8 @@ pub struct Config {
     /// Whether workers are watched from outside, where that can be done: what waits for one that stands still is
     /// steered around it, and beyond the policy's hang timeout it is replaced. [`Share::PerWorker`], [`Share::Handoff`].
     pub sees_hangs: bool,
+    /// Which ports of programs that bind for themselves are shared: of meaning with [`Delivery::intercept`].
+    pub ports: Ports,
     /// What stands for "ready".
     pub ready: ReadyWhen,
     /// How it is known that a worker still serves; `None`: nobody asks.
@@ -88,6 +90,7 @@ impl Config {
             delivery: Delivery::default(),
             balance: Balance::Auto,
             sees_hangs: true,
+            ports: Ports::default(),
             ready: ReadyWhen::Auto,
             live: None,
             watchdog: None,
@@ -187,19 +190,41 @@ pub struct Delivery {
     pub messages: bool,
     /// Node's channel. To be left out for programs that are no node: what they start might take it for theirs.
     pub node: bool,
+    /// The program's own `bind` and `listen`: `clustr_net::intercept`. For programs of any kind that know nothing.
+    pub intercept: bool,
 }
 
 impl Default for Delivery {
-    /// All of them, for programs that get connections.
+    /// Those for programs that get connections and know how.
     fn default() -> Self {
-        Self { fds: true, channel: true, messages: false, node: true }
+        Self { fds: true, channel: true, messages: false, node: true, intercept: false }
+    }
+}
+
+/// Which ports of programs that bind for themselves are shared.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ports {
+    /// These; none: every one, but for privileged ones.
+    pub shared: Vec<u16>,
+    /// Of these each worker has its own: the number, and its slot's on top of it.
+    pub private: Vec<u16>,
+    /// Port 0 is the same one for all.
+    pub share_zero: bool,
+}
+
+impl Ports {
+    /// What stands for `{port}` in a worker's arguments: its own, else the shared one.
+    pub(crate) fn of_slot(&self, slot: u32) -> Option<u16> {
+        let own = |first: &u16| first.checked_add(u16::try_from(slot).ok()?);
+        self.private.first().map_or_else(|| self.shared.first().copied(), own)
     }
 }
 
 /// How workers get connections.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Share {
-    /// What fits: [`Share::Shared`], unless [`Config::ready`] or [`Config::live`] need another: [`Config::chosen_share`].
+    /// What fits: [`Share::PerWorker`] for a program that binds for itself, else [`Share::Shared`], unless [`Config::ready`] or
+    /// [`Config::live`] need another: [`Config::chosen_share`].
     #[default]
     Auto,
     /// Every worker accepts from the one queue in the kernel.

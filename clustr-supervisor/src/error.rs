@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clustr_net::activation::NameError;
+use clustr_net::intercept::Lack;
 use clustr_net::listener::OptionsError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
@@ -115,6 +116,12 @@ pub enum ListenError {
     /// `LISTEN_FDS` gives a worker a listener, never a connection.
     #[error("connections cannot be handed over through LISTEN_FDS")]
     HandoffByFds,
+    /// A program that accepts for itself gets no connections from anybody else.
+    #[error("connections cannot be handed over to a program that binds for itself")]
+    HandoffByIntercept,
+    /// A program's own calls cannot be shared here.
+    #[error("a program's own bind cannot be shared")]
+    Intercept(#[source] Lack),
     /// Only a port that clustr binds itself can have several queues.
     #[error("{0} cannot have a queue for each worker: only TCP and UDP that clustr binds itself can")]
     NoQueues(Addr),
@@ -171,6 +178,10 @@ impl ListenError {
             Self::NoWayToProbe(_) => Some("--share per-worker; or exec:COMMAND, or tcp:PORT for a port of its own".into()),
             Self::NoProbePorts(_) => Some("sysctl -w net.ipv4.ip_local_port_range='32768 60999'".into()),
             Self::NoQueues(_) => Some("--share shared".into()),
+            Self::HandoffByIntercept => Some("--share per-worker, or --no-intercept".into()),
+            Self::Intercept(_) => {
+                Some("--listen :3001, and a program that takes its listener from LISTEN_FDS".into())
+            }
             Self::Queues(_) => None,
             Self::Balance(_) => Some(
                 "--share handoff for round-robin and least-busy, --share per-worker for hash, random and cpu"

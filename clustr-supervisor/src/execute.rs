@@ -55,6 +55,7 @@ impl Supervisor {
             self.sharing.ready(worker.slot, self.now);
             self.probes.ready(worker, self.now);
             self.watchdogs.ready(worker, self.now);
+            self.sharing.settled(worker);
             if assumed {
                 self.doubt(worker);
             }

@@ -35,6 +35,7 @@ impl Supervisor {
             Wake::Channel(worker) => self.hear_channel(worker),
             Wake::Node(worker) => self.hear_node(worker),
             Wake::Probe(worker) => self.hear_probe(worker),
+            Wake::Calls(worker) => self.hear_calls(worker),
             Wake::Notified => self.hear_notices(),
             Wake::Timer => {}
             Wake::Signals => self.hear_signals(),
@@ -88,6 +89,12 @@ impl Supervisor {
         }
     }
 
+    fn hear_calls(&mut self, id: WorkerId) {
+        if self.hear_some(id, Sharing::hear_calls) {
+            self.reactor.again(Wake::Calls(id));
+        }
+    }
+
     /// Hears a turn's worth of what a worker says over one of its channels; says whether there may be more.
     fn hear_some(&mut self, id: WorkerId, hear: Ear) -> bool {
         let moment = Moment { now: self.now, ending: self.is_ending() };
@@ -95,6 +102,15 @@ impl Supervisor {
         let heard = hear(&mut self.sharing, id, worker, &mut self.reactor, moment);
         if heard.spoke {
             self.readiness.spoke(id);
+        }
+        self.take_in(heard)
+    }
+
+    /// What was heard becomes events and news; says whether there may be more.
+    pub(crate) fn take_in(&mut self, heard: Heard) -> bool {
+        for id in heard.maybe {
+            self.readiness.forget(id);
+            self.readiness.started(id, self.now);
         }
         self.inbox.extend(heard.events);
         for fact in heard.facts {

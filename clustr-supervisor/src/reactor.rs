@@ -32,6 +32,8 @@ pub(crate) enum Wake {
     Node(WorkerId),
     /// A question to a worker has come further.
     Probe(WorkerId),
+    /// A worker's bind or listen waits for an answer.
+    Calls(WorkerId),
     /// A deadline has come.
     Timer,
     /// Workers have said something by sd_notify.

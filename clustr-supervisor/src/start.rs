@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use clustr_core::{Event, Generation, WorkerId};
 use clustr_net::handoff::{CHANNEL_VARIABLE, Sender};
+use clustr_net::intercept::{Installer, Notifier};
 use clustr_net::node::Endpoint;
 use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Output, ReadyWhen};
 use crate::logs::{Origin, Stream};
 use crate::notify::Notices;
-use crate::process::{Outfit, Process, Record, SpawnError};
-use crate::reactor::{Registration, Wake};
+use crate::process::{Outfit, Places, Process, Record, SpawnError};
+use crate::reactor::{Reactor, Registration, Wake};
 use crate::supervisor::Supervisor;
 use crate::worker::{Channel, NodeChannel, Worker};
 
@@ -33,6 +34,7 @@ struct Watches {
     exit: Registration,
     channel: Option<Registration>,
     node: Option<Registration>,
+    calls: Option<Registration>,
 }
 
 impl Supervisor {
@@ -79,10 +81,20 @@ impl Supervisor {
         env.extend(watchdog.map(|micros| ("WATCHDOG_USEC", micros.to_string())));
         channels.place(self.next_unique_id, &mut fds, &mut env);
         let watched = self.watchdogs.every().is_some();
-        let outfit = Outfit { env, listens, watched, fds: &fds };
+        let installer = self.sharing.installer().map_err(SpawnError::Watch)?;
+        let places = Places { slot: id.slot.0, port: self.ports.of_slot(id.slot.0) };
+        let outfit = Outfit { env, listens, watched, fds: &fds, places, installer: installer.as_ref() };
         let launcher = self.generations.launcher(generation)?;
         let process = self.courtesy.suspended(|| launcher.spawn(&outfit))?;
-        self.watch(id, process, generation, channels).map_err(SpawnError::Descriptors)
+        let notifier = match installer.map(Installer::take).transpose() {
+            Ok(notifier) => notifier,
+            Err(error) => {
+                process.destroy();
+                return Err(SpawnError::Watch(error));
+            }
+        };
+        let made = (process, generation);
+        self.watch(id, made, channels, notifier).map_err(SpawnError::Descriptors)
     }
 
     fn channels(&self) -> io::Result<Channels> {
@@ -95,11 +107,11 @@ impl Supervisor {
     fn watch(
         &mut self,
         id: WorkerId,
-        process: Process,
-        generation: Generation,
+        (process, generation): (Process, Generation),
         channels: Channels,
+        notifier: Option<Notifier>,
     ) -> io::Result<Worker> {
-        let watches = match self.watch_all(id, &process, &channels) {
+        let watches = match self.watch_all(id, &process, &channels, notifier.as_ref()) {
             Ok(watches) => watches,
             Err(error) => {
                 process.destroy();
@@ -108,6 +120,9 @@ impl Supervisor {
         };
         let unique_id = self.next_unique_id;
         self.next_unique_id += 1;
+        if let Some(notifier) = notifier {
+            self.sharing.intercept(id, unique_id, process.id(), notifier);
+        }
         let node = channels.node.map(|(endpoint, _)| endpoint).zip(watches.node);
         let channel = channels.channel.map(|(sender, _)| sender).zip(watches.channel);
         Ok(Worker {
@@ -115,6 +130,7 @@ impl Supervisor {
             generation,
             unique_id,
             exit_watch: watches.exit,
+            calls: watches.calls,
             node: NodeChannel::new(node),
             channel: channel.map(|(sender, watch)| Channel::new(sender, watch)),
             speaker: None,
@@ -122,20 +138,28 @@ impl Supervisor {
         })
     }
 
-    fn watch_all(&mut self, id: WorkerId, process: &Process, channels: &Channels) -> io::Result<Watches> {
+    fn watch_all(
+        &mut self,
+        id: WorkerId,
+        process: &Process,
+        channels: &Channels,
+        notifier: Option<&Notifier>,
+    ) -> io::Result<Watches> {
         let reactor = &mut self.reactor;
         let exit = reactor.register_readable(process, Wake::Exit(id))?;
-        let channel =
-            channels.channel.as_ref().map(|(sender, _)| reactor.register(sender, Wake::Channel(id)));
-        let channel = channel.transpose().inspect_err(|_| reactor.deregister(process, exit))?;
-        let node = channels.node.as_ref().map(|(endpoint, _)| reactor.register(endpoint, Wake::Node(id)));
-        let node = node.transpose().inspect_err(|_| {
+        let mut watches = Watches { exit, channel: None, node: None, calls: None };
+        let watched = watch_channels(reactor, id, channels, notifier, &mut watches);
+        if let Err(error) = watched {
             reactor.deregister(process, exit);
-            if let (Some((sender, _)), Some(watch)) = (&channels.channel, channel) {
+            if let (Some((sender, _)), Some(watch)) = (&channels.channel, watches.channel) {
                 reactor.deregister(sender, watch);
             }
-        })?;
-        Ok(Watches { exit, channel, node })
+            if let (Some((endpoint, _)), Some(watch)) = (&channels.node, watches.node) {
+                reactor.deregister(endpoint, watch);
+            }
+            return Err(error);
+        }
+        Ok(watches)
     }
 
     /// What a worker has as standard input, output and error.
@@ -184,6 +208,26 @@ impl Channels {
             fds.push(theirs.as_fd());
         }
     }
+}
+
+fn watch_channels(
+    reactor: &mut Reactor,
+    id: WorkerId,
+    channels: &Channels,
+    notifier: Option<&Notifier>,
+    watches: &mut Watches,
+) -> io::Result<()> {
+    if let Some((sender, _)) = &channels.channel {
+        watches.channel = Some(reactor.register(sender, Wake::Channel(id))?);
+    }
+    if let Some((endpoint, _)) = &channels.node {
+        watches.node = Some(reactor.register(endpoint, Wake::Node(id))?);
+    }
+    // Last: nothing has to be taken back for it.
+    if let Some(notifier) = notifier {
+        watches.calls = Some(reactor.register_readable(notifier, Wake::Calls(id))?);
+    }
+    Ok(())
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {

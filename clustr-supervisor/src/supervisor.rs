@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::ailments::Ailments;
 use crate::clock;
 use crate::cluster::Desk;
-use crate::config::{Config, Output, ReadyWhen, Share};
+use crate::config::{Config, Output, Ports, ReadyWhen, Share};
 use crate::control::place::{Claim, Holder};
 use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
@@ -52,6 +52,7 @@ pub struct Supervisor {
     pub(crate) probes: Probes,
     pub(crate) ailments: Ailments,
     pub(crate) watchdogs: Watchdogs,
+    pub(crate) ports: Ports,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
     pub(crate) courtesy: Courtesy,
@@ -131,6 +132,7 @@ impl Supervisor {
             log_file: config.log_file.map(|file| file.path),
             stop_signal: config.stop_signal,
             ready: config.ready,
+            ports: config.ports,
             courtesy: Courtesy::new(config.share == Share::Handoff),
             reactor,
             record: config.control.as_deref().and_then(Record::beside),
@@ -184,7 +186,8 @@ impl Supervisor {
             self.pump();
         }
         self.logs.handle_timeout(&mut self.reactor, self.now);
-        self.sharing.handle_timeout(&mut self.workers, &mut self.reactor, self.now);
+        let heard = self.sharing.handle_timeout(&mut self.workers, &mut self.reactor, self.now);
+        self.take_in(heard);
         if let Some(superior) = &mut self.superior {
             superior.handle_timeout(self.now);
         }
@@ -274,9 +277,10 @@ impl Supervisor {
         self.ailments.forget(id);
         self.watchdogs.forget(id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
-        self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
+        let heard = self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);
         self.record.iter_mut().for_each(Record::touch);
+        self.take_in(heard);
         self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);
         // Its successor may have been ready before it left, after a reload: what it does not want is let go then.
         if self.app.slot(id.slot).is_some_and(|slot| slot.state == SlotState::Ready) {

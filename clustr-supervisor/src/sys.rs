@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use clustr_net::activation::PidEntry;
+use clustr_net::intercept::Installer;
 
 /// The stack that a child uses until its exec: its deepest call is execve(2) itself.
 const STACK_BYTES: usize = 64 * 1024;
@@ -41,6 +42,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) fds: &'a [BorrowedFd<'a>],
     /// The soft and hard limit of descriptors.
     pub(crate) nofile: (u64, u64),
+    /// What has its `bind` and `listen` watched.
+    pub(crate) installer: Option<&'a Installer>,
 }
 
 /// The step that failed in the child, and why.
@@ -56,6 +59,7 @@ pub(crate) struct ChildFault {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
     ProcessGroup,
+    Watch,
     Descriptors,
     WorkingDirectory,
     Exec,
@@ -71,7 +75,7 @@ pub(crate) enum SpawnFault {
 }
 
 /// What the child's function sees: raw pointers into memory that the parent keeps alive.
-struct Stage {
+struct Stage<'a> {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
@@ -82,6 +86,7 @@ struct Stage {
     fds: *const c_int,
     fds_len: c_int,
     nofile: libc::rlimit,
+    installer: Option<&'a Installer>,
     fault: Option<ChildFault>,
 }
 
@@ -105,6 +110,7 @@ pub(crate) fn spawn(prepared: Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault
         fds: fds.as_ptr(),
         fds_len: c_int::try_from(fds.len()).unwrap_or(0),
         nofile: libc::rlimit { rlim_cur: prepared.nofile.0, rlim_max: prepared.nofile.1 },
+        installer: prepared.installer,
         fault: None,
     };
     let (pid, pidfd) = with_signals_blocked(|| clone_and_wait(&mut stage)).map_err(SpawnFault::Clone)?;
@@ -120,7 +126,7 @@ fn pointers(strings: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> 
 }
 
 /// Runs the child on a stack of its own; returns when it has called exec or ended.
-fn clone_and_wait(stage: &mut Stage) -> io::Result<(u32, OwnedFd)> {
+fn clone_and_wait(stage: &mut Stage<'_>) -> io::Result<(u32, OwnedFd)> {
     let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
     let top: *mut c_void = stack.as_mut_ptr_range().end.cast();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -169,37 +175,41 @@ fn set_mask(mask: &libc::sigset_t) -> libc::sigset_t {
 /// The new process, until it is the program. Ends by exec, or by `_exit` with the fault written down.
 extern "C" fn child(argument: *mut c_void) -> c_int {
     // SAFETY: `argument` is the `Stage` of `spawn`, which waits (CLONE_VFORK) and does not touch it meanwhile.
-    let stage = unsafe { &mut *argument.cast::<Stage>() };
-    let step = become_program(stage);
-    stage.fault = Some(ChildFault { step, errno: errno() });
+    let stage = unsafe { &mut *argument.cast::<Stage<'_>>() };
+    let (step, errno) = become_program(stage);
+    stage.fault = Some(ChildFault { step, errno });
     127
 }
 
 /// Walks through the steps; returns only at the first one that fails.
-fn become_program(stage: &Stage) -> Step {
+fn become_program(stage: &Stage<'_>) -> (Step, c_int) {
     // SAFETY: setpgid(2) takes numbers only.
     if unsafe { libc::setpgid(0, 0) } != 0 {
-        return Step::ProcessGroup;
+        return (Step::ProcessGroup, errno());
     }
     default_dispositions();
+    // Its channel is closed with the other descriptors.
+    if let Some(Err(error)) = stage.installer.map(Installer::install) {
+        return (Step::Watch, error.errno());
+    }
     if !place_descriptors(stage) {
-        return Step::Descriptors;
+        return (Step::Descriptors, errno());
     }
     // SAFETY: the limit is a valid value; the call copies it. A failure leaves the raised limit, which is no fault.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const stage.nofile) };
     // SAFETY: `cwd` is null or a C string that the parent keeps alive.
     if !stage.cwd.is_null() && unsafe { libc::chdir(stage.cwd) } != 0 {
-        return Step::WorkingDirectory;
+        return (Step::WorkingDirectory, errno());
     }
     set_mask(&empty_mask());
     write_pid(stage);
     // SAFETY: path, argv and envp are null-terminated and kept alive by the parent.
     unsafe { libc::execve(stage.path, stage.argv, stage.envp) };
-    Step::Exec
+    (Step::Exec, errno())
 }
 
 /// `LISTEN_PID` and `WATCHDOG_PID` name the process that is meant, which nobody else can know before it exists.
-fn write_pid(stage: &Stage) {
+fn write_pid(stage: &Stage<'_>) {
     // SAFETY: the entries are the parent's, which keeps them alive and does not touch them while it waits for us
     // (CLONE_VFORK); the pointers in `envp` are made of this one.
     let entries = unsafe { std::slice::from_raw_parts_mut(stage.pid_entries, stage.pid_entries_len) };
@@ -221,7 +231,7 @@ fn default_dispositions() {
 }
 
 /// Puts descriptors at 0, 1, 2, … and closes everything above them.
-fn place_descriptors(stage: &Stage) -> bool {
+fn place_descriptors(stage: &Stage<'_>) -> bool {
     for target in 0..stage.fds_len {
         // SAFETY: `fds` has `fds_len` entries.
         let place = unsafe { stage.fds.add(usize::try_from(target).unwrap_or(0)) };

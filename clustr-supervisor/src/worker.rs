@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     /// Its number on node's channel; never used twice in a primary's life.
     pub(crate) unique_id: u64,
     pub(crate) exit_watch: Registration,
+    /// Where its own calls are heard, while they are.
+    pub(crate) calls: Option<Registration>,
     pub(crate) node: NodeChannel,
     /// `None` where it was given none.
     pub(crate) channel: Option<Channel>,

@@ -136,8 +136,5 @@ pub(super) fn after_long() -> String {
 
 /// The end of `clustr run --help`.
 pub(super) fn run_long() -> String {
-    let options: Vec<String> = absent::OPTIONS.iter().map(|option| format!("--{}", option.long)).collect();
-    let values = "--delivery intercept, \
-                  --ready http:PATH|tcp:PORT|exec:CMD|delay:TIME, --log journal|file:PATH";
-    format!("{RUN}\n\nNot in this version: {}, {values}, configuration files.", options.join(", "))
+    format!("{RUN}\n\nNot in this version: --log journal|file:PATH, configuration files.")
 }

@@ -47,8 +47,7 @@ fn unknown(error: &clap::Error, words: &[OsString]) -> Usage {
     if !arg.starts_with('-') {
         return stray(&arg, words);
     }
-    let known = |name: &String| !absent::OPTIONS.iter().any(|option| name == &format!("--{}", option.long));
-    let nearest = said(error, ContextKind::SuggestedArg).filter(known);
+    let nearest = said(error, ContextKind::SuggestedArg);
     let hint = match (nearest, words.iter().any(|word| word == "--")) {
         (Some(nearest), _) => nearest,
         (None, true) => help(words),

@@ -12,7 +12,6 @@ use clustr_core::{ExitCodes, Intensity, RestartMode, StopOrder};
 use clustr_supervisor::Signal;
 use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, ReadyWhen, Share};
 
-use super::absent::Absent;
 use super::listen;
 use super::values::{self, Choice, HangTimeout, Variable, Workers};
 
@@ -28,6 +27,8 @@ pub(crate) enum Delivery {
     Channel,
     /// Node's channel.
     Node,
+    /// The program's own `bind` and `listen`.
+    Intercept,
 }
 
 const SHARE: Choice<Share> = Choice {
@@ -60,9 +61,10 @@ const DELIVERY: Choice<Delivery> = Choice {
         ("fds", Delivery::Fds),
         ("channel", Delivery::Channel),
         ("node", Delivery::Node),
+        ("intercept", Delivery::Intercept),
     ],
     also: &[],
-    later: &[("intercept", "--listen :3001, and a program that takes its listener from LISTEN_FDS")],
+    later: &[],
 };
 
 const RESTART: Choice<RestartMode> = Choice {
@@ -122,9 +124,21 @@ pub(crate) struct RunOptions {
         hide_possible_values = true, help_heading = "Workers")]
     pub(crate) balance: Option<Balance>,
     /// How sockets reach a worker; may be repeated [default: auto]
-    #[arg(long, value_name = "auto|fds|channel|node", value_parser = DELIVERY, hide_possible_values = true,
+    #[arg(long, value_name = "auto|fds|channel|node|intercept", value_parser = DELIVERY, hide_possible_values = true,
         help_heading = "Workers")]
     pub(crate) delivery: Vec<Delivery>,
+    /// Share this port of a program that binds for itself, and no other; may be repeated [default: all but privileged ones]
+    #[arg(long, value_name = "P", value_parser = values::port, help_heading = "Workers")]
+    pub(crate) port: Vec<u16>,
+    /// Give each worker a port of its own instead of P: P + its slot; may be repeated
+    #[arg(long, value_name = "P", value_parser = values::port, help_heading = "Workers")]
+    pub(crate) private_port: Vec<u16>,
+    /// Let port 0 be the same one for all workers
+    #[arg(long, help_heading = "Workers")]
+    pub(crate) share_zero: bool,
+    /// Leave the program's own bind alone
+    #[arg(long, help_heading = "Workers")]
+    pub(crate) no_intercept: bool,
     /// The name of the app and its primary [default: from the script, app.js: app]
     #[arg(long, value_parser = values::name, help_heading = "Workers")]
     pub(crate) name: Option<String>,
@@ -210,7 +224,4 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "text|json", value_parser = LOG_FORMAT, hide_possible_values = true,
         help_heading = "Output")]
     pub(crate) log_format: Option<NewsFormat>,
-
-    #[command(flatten)]
-    pub(crate) absent: Absent,
 }

@@ -243,6 +243,12 @@ pub(crate) fn variable(text: &str) -> Result<Variable, ValueError> {
     Ok(Variable(name.into(), value.into()))
 }
 
+/// A port.
+pub(crate) fn port(text: &str) -> Result<u16, ValueError> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| ValueError::new("it is no number from 1 to 65535", "3001"))
+}
+
 /// A name of an app and its primary.
 pub(crate) fn name(text: &str) -> Result<String, ValueError> {
     if names::is_legal(text) {

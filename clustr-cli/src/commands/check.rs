@@ -17,7 +17,7 @@ use crate::names::shell_line;
 use crate::render;
 
 pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
-    if args.file.is_some() || args.command.is_empty() && args.options.absent.0.is_none() {
+    if args.file.is_some() || args.command.is_empty() {
         let instead = "clustr check -- COMMAND".to_owned();
         return Err(Failure::Absent("configuration files are".to_owned(), instead));
     }
@@ -101,6 +101,7 @@ fn delivery_words(delivery: Delivery, listens: bool) -> String {
         ("fds", listens && (delivery.fds || delivery.channel)),
         ("channel", listens && delivery.channel),
         ("node", delivery.node),
+        ("intercept", delivery.intercept),
     ];
     let words: Vec<&str> = ways.iter().filter(|(_, is_there)| *is_there).map(|(word, _)| *word).collect();
     words.join(", ")

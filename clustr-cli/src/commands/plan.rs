@@ -3,6 +3,8 @@
 //! Owns the defaults that depend on the machine and the environment: how many workers, which name, where the control
 //! socket is. Never starts anything. Called by `run` and `check`.
 
+mod delivery;
+
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,6 @@ use clustr_supervisor::control::place;
 use clustr_supervisor::{Signal, StartError};
 
 use crate::args::RunOptions;
-use crate::args::run::Delivery as Asked;
 use crate::args::values::{self, HangTimeout, ValueError, Variable, Workers};
 use crate::failure::{Failure, Report, Saying, Usage};
 use crate::launch_form::{self, Form};
@@ -43,16 +44,17 @@ pub(crate) fn make(
     command: Vec<OsString>,
     inherited: Vec<(u32, OwnedFd)>,
 ) -> Result<Plan, Failure> {
-    refuse_absent(&options, &command)?;
+    refuse_nothing(&command)?;
     let workers = count_workers(options.workers)?;
     let cwd = working_folder(options.cwd.as_deref())?;
-    let delivery = delivery(&options, &command)?;
+    let share = share(options.share);
+    let delivery::Chosen { delivery, odd } = delivery::choose(&options, &command, share)?;
     let odd = match form(&command, delivery, workers, &cwd)? {
-        Form::Fit => None,
+        Form::Fit => odd,
         Form::Odd(what, instead) => Some((what, instead)),
     };
     let policy = policy(&options, workers)?;
-    let share = share(options.share);
+    let ports = delivery::ports(&options);
     let env = variables(&options.env_file, &options.env)?;
     let fresh_env = fresh_env(&options);
     let live = live(&options);
@@ -67,6 +69,7 @@ pub(crate) fn make(
         delivery,
         balance: Balance::Auto,
         sees_hangs: options.hang_timeout != Some(HangTimeout::Off),
+        ports,
         ready: options.ready.unwrap_or_default(),
         live,
         watchdog: options.watchdog,
@@ -87,10 +90,7 @@ pub(crate) fn make(
     Ok(Plan { config, workers, odd })
 }
 
-fn refuse_absent(options: &RunOptions, command: &[OsString]) -> Result<(), Failure> {
-    if let Some(option) = options.absent.0 {
-        return Err(Failure::Absent(format!("`--{}` is", option.long), option.instead.to_owned()));
-    }
+fn refuse_nothing(command: &[OsString]) -> Result<(), Failure> {
     if command.is_empty() {
         return Err(Failure::Usage(Usage {
             what: "no command is given".to_owned(),
@@ -101,28 +101,6 @@ fn refuse_absent(options: &RunOptions, command: &[OsString]) -> Result<(), Failu
         }));
     }
     Ok(())
-}
-
-/// What was asked for; else what fits: node's channel for node, and for whoever binds by itself.
-fn delivery(options: &RunOptions, command: &[OsString]) -> Result<Delivery, Failure> {
-    let asked = |way| options.delivery.contains(&way);
-    if options.listen.is_empty() && (asked(Asked::Fds) || asked(Asked::Channel)) {
-        return Err(Failure::Usage(Usage {
-            what: "--delivery fds and --delivery channel need --listen".to_owned(),
-            detail: Some("they carry what clustr itself has bound".to_owned()),
-            hint: Some("clustr run --listen :3001 -- COMMAND".to_owned()),
-        }));
-    }
-    if options.delivery.is_empty() || asked(Asked::Auto) {
-        let node = options.listen.is_empty() || launch_form::is_node(command);
-        return Ok(Delivery { node, ..Delivery::default() });
-    }
-    Ok(Delivery {
-        fds: asked(Asked::Fds),
-        channel: asked(Asked::Channel),
-        node: asked(Asked::Node),
-        ..Delivery::default()
-    })
 }
 
 /// Whether the command's form speaks against node's channel, where that is all it gets.

@@ -16,6 +16,7 @@ mod every_state;
 mod hostile;
 mod hygiene;
 mod idle;
+mod intercept;
 mod kills;
 mod left_behind;
 mod namespaces;

@@ -69,6 +69,8 @@ pub enum Seen {
         addr: Option<Addr>,
         /// Its socket is kept, and outlives it. Otherwise it is the worker's alone.
         kept: bool,
+        /// The process that listens: the worker's first, or one that it has started.
+        pid: u32,
     },
     /// A bind went on as it was.
     Unshared {
@@ -257,6 +259,11 @@ impl Responder {
         if stopped.is_there() && self.v6_only.len() < REMEMBERED_MAX * self.workers.len() {
             self.v6_only.insert((stopped.caller.worker, inode), i32::from_ne_bytes(bytes) != 0);
         }
+    }
+
+    fn listens(&mut self, stopped: &Stopped, addr: Option<Addr>, kept: bool) {
+        let pid = stopped.thread.process().unwrap_or(stopped.leader);
+        self.seen.push(Seen::Listening { addr, kept, pid });
     }
 
     fn leave(&mut self, addr: Option<Addr>, why: Why) -> Reply {

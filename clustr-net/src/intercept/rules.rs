@@ -70,6 +70,24 @@ pub enum Why {
     Refused(i32),
 }
 
+impl Why {
+    /// A port that would be shared if it were named.
+    #[must_use]
+    pub const fn port_to_name(self) -> Option<u16> {
+        match self {
+            Self::Privileged(port) => Some(port),
+            Self::AnyPort
+            | Self::NotNamed
+            | Self::Namespace
+            | Self::Kind
+            | Self::Unseen
+            | Self::Protected
+            | Self::Registered
+            | Self::Refused(_) => None,
+        }
+    }
+}
+
 impl Rules {
     /// Every port that the program listens on.
     #[must_use]

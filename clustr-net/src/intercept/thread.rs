@@ -91,6 +91,11 @@ impl Thread {
         number.and_then(Pid::from_raw).ok_or_else(|| Errno::SRCH.into())
     }
 
+    /// The number of its process.
+    pub(super) fn process(self) -> io::Result<u32> {
+        Ok(self.leader()?.as_raw_nonzero().get().unsigned_abs())
+    }
+
     /// The socket behind a number, by its inode.
     pub(super) fn inode(self, number: u32) -> io::Result<u64> {
         let path = self.path(&format!("fd/{number}"));

@@ -282,6 +282,23 @@ impl Table {
         })
     }
 
+    /// What was bound before any worker asked and is what somebody wants who names this address: its number.
+    #[must_use]
+    pub fn given_at(&self, wanted: &Addr) -> Option<u64> {
+        let is_it = |entry: &&Entry| entry.given && matches(entry.bound.local_addr(), wanted);
+        self.entries.iter().find(is_it).map(|entry| entry.number)
+    }
+
+    /// The queues of one port, by its number, to be changed.
+    #[must_use]
+    pub fn queues_mut(&mut self, number: u64) -> Option<&mut Queues> {
+        let place = self.place_of(number)?;
+        match &mut self.entries[place].bound {
+            Bound::Queues(queues) => Some(queues),
+            Bound::Listener(_) => None,
+        }
+    }
+
     /// The queues of one port, by its number.
     #[must_use]
     pub fn queues(&self, number: u64) -> Option<&Queues> {

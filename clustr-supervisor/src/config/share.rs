@@ -43,8 +43,14 @@ impl Config {
 
     fn choose_share(&self) -> Result<Chosen, ListenError> {
         let Some(wish) = self.wish().filter(|_| self.share == Share::Auto) else {
-            let share = if self.share == Share::Auto { Share::Shared } else { self.share };
-            return Ok(Chosen { share, why: None });
+            return Ok(match self.share {
+                Share::Auto if self.delivery.intercept => {
+                    let why = Some("for a program that binds for itself".to_owned());
+                    Chosen { share: Share::PerWorker, why }
+                }
+                Share::Auto => Chosen { share: Share::Shared, why: None },
+                share @ (Share::Shared | Share::PerWorker | Share::Handoff) => Chosen { share, why: None },
+            });
         };
         let Some(addr) = self.listen.iter().map(|listen| &listen.addr).find(|addr| !has_queues(addr)) else {
             return Ok(Chosen { share: Share::PerWorker, why: Some(format!("for {wish}")) });

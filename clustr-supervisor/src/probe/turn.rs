@@ -16,7 +16,7 @@ use super::attempt::{Attempt, Given, Hands, Words};
 use super::command::Command;
 use super::course::{Turn, Verdict};
 use crate::config::Probe;
-use crate::process::{Outfit, holds_listener};
+use crate::process::{Outfit, Places, holds_listener};
 use crate::sharing::{Obstacle, Sharing, Way};
 use crate::supervisor::Supervisor;
 use crate::worker::Worker;
@@ -135,7 +135,8 @@ impl Supervisor {
         let null = null.map_err(|error| unasked(&error))?;
         let (ours, theirs) = crate::logs::capture::pipe().map_err(|error| unasked(&error))?;
         let fds = [null.as_fd(), null.as_fd(), theirs.as_fd()];
-        let outfit = Outfit { env, listens: false, watched: false, fds: &fds };
+        let places = Places { slot: id.slot.0, port: self.ports.of_slot(id.slot.0) };
+        let outfit = Outfit { env, fds: &fds, places, ..Outfit::default() };
         let launcher = self.generations.launcher(generation).map_err(|error| unasked(&error))?;
         let process = self.courtesy.suspended(|| launcher.spawn_shell(command, &outfit));
         Ok(Command::new(process.map_err(|error| unasked(&error))?, ours))

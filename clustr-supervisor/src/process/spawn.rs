@@ -3,6 +3,7 @@
 //! Owns the app's command, environment and limits in the form that the kernel wants. Never chooses when to start.
 //! Called by `execute`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clustr_core::SpawnFault;
 use clustr_net::activation::PidEntry;
+use clustr_net::intercept::Installer;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::Pid;
 
@@ -39,7 +41,7 @@ const OURS_ALONE: [&str; 11] = [
 const SHELL: &CStr = c"/bin/sh";
 
 /// What makes one worker's process different from its siblings'.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outfit<'a> {
     /// Variables of this worker.
     pub(crate) env: Vec<(&'static str, String)>,
@@ -49,6 +51,18 @@ pub(crate) struct Outfit<'a> {
     pub(crate) watched: bool,
     /// What it has as descriptor 0, 1, 2, …: exactly these.
     pub(crate) fds: &'a [BorrowedFd<'a>],
+    /// What stands for `{slot}` and `{port}` in its arguments.
+    pub(crate) places: Places,
+    /// What has its calls watched.
+    pub(crate) installer: Option<&'a Installer>,
+}
+
+/// Words of the command that differ between workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) slot: u32,
+    /// `None`: there is none, and `{port}` means nothing.
+    pub(crate) port: Option<u16>,
 }
 
 /// Starts the workers of one app.
@@ -78,6 +92,8 @@ pub(crate) enum SpawnError {
     Descriptors(io::Error),
     #[error("could not put it into a process group of its own: {0}")]
     ProcessGroup(io::Error),
+    #[error("could not have its calls watched: {0}")]
+    Watch(io::Error),
     #[error("could not go to its working directory: {0}")]
     WorkingDirectory(io::Error),
     #[error("could not execute it: {0}")]
@@ -88,7 +104,7 @@ impl SpawnError {
     /// Whose fault it is: errors(3) of a host that is short, or of the program.
     pub(crate) fn fault(&self) -> SpawnFault {
         match self {
-            Self::Clone(_) | Self::Descriptors(_) => SpawnFault::HostShort,
+            Self::Clone(_) | Self::Descriptors(_) | Self::Watch(_) => SpawnFault::HostShort,
             Self::Exec(error) if is_shortage(error) => SpawnFault::HostShort,
             Self::Lookup(_)
             | Self::Generation(_)
@@ -107,6 +123,7 @@ impl SpawnError {
                 Some("a script needs a first line such as #!/bin/sh, or its interpreter before it".into())
             }
             Self::Clone(_) | Self::Descriptors(_) => Some("ulimit -u; ulimit -n; free -m".into()),
+            Self::Watch(_) => Some("clustr run --no-intercept -- COMMAND".into()),
             Self::ProcessGroup(_) | Self::WorkingDirectory(_) | Self::Exec(_) => None,
         }
     }
@@ -197,12 +214,13 @@ impl Launcher {
             listens.into_iter().chain(outfit.watched.then(PidEntry::watchdog)).collect();
         let prepared = Prepared {
             path,
-            argv,
+            argv: &outfit.places.fill(argv),
             envp: &self.envp(&outfit.env, &own),
             pid_entries: &mut pid_entries,
             cwd: self.cwd_c.as_deref(),
             fds: &fds,
             nofile: self.nofile,
+            installer: outfit.installer,
         };
         let (pid, pidfd) = sys::spawn(prepared).map_err(explain)?;
         let born = facts::born(pid);
@@ -251,9 +269,42 @@ fn explain(fault: sys::SpawnFault) -> SpawnError {
     match fault.step {
         Step::ProcessGroup => SpawnError::ProcessGroup(error),
         Step::Descriptors => SpawnError::Descriptors(error),
+        Step::Watch => SpawnError::Watch(error),
         Step::WorkingDirectory => SpawnError::WorkingDirectory(error),
         Step::Exec => SpawnError::Exec(error),
     }
+}
+
+impl Places {
+    /// A worker's own arguments.
+    fn fill<'a>(self, argv: &'a [CString]) -> Cow<'a, [CString]> {
+        let has_places = |word: &CString| word.as_bytes().contains(&b'{');
+        if !argv.iter().any(has_places) {
+            return Cow::Borrowed(argv);
+        }
+        argv.iter().map(|word| self.fill_word(word)).collect::<Vec<_>>().into()
+    }
+
+    fn fill_word(self, word: &CStr) -> CString {
+        let slot = Some(("{slot}", self.slot.to_string()));
+        let port = self.port.map(|port| ("{port}", port.to_string()));
+        let filled = slot.into_iter().chain(port).fold(word.to_bytes().to_vec(), |bytes, (name, value)| {
+            replaced(&bytes, name.as_bytes(), value.as_bytes())
+        });
+        CString::new(filled).expect("neither the word nor a number has a zero byte")
+    }
+}
+
+fn replaced(bytes: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut done = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(name.len()).position(|window| window == name) {
+        done.extend_from_slice(&rest[..at]);
+        done.extend_from_slice(value);
+        rest = &rest[at + name.len()..];
+    }
+    done.extend_from_slice(rest);
+    done
 }
 
 fn pair(name: &OsStr, value: &OsStr) -> Result<CString, LookupError> {
@@ -289,7 +340,8 @@ mod tests {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let fds = [null.as_fd(), write.as_fd(), write.as_fd()];
-        let outfit = Outfit { env: vec![("OWN", "worker".into())], listens: true, watched: false, fds: &fds };
+        let env = vec![("OWN", "worker".into())];
+        let outfit = Outfit { env, listens: true, fds: &fds, ..Outfit::default() };
         let mut process = launcher(script, None).spawn(&outfit).unwrap();
         drop(write);
         let mut text = String::new();
@@ -308,6 +360,19 @@ mod tests {
     fn a_workers_own_variables_win_and_ours_are_gone() {
         let text = printed("echo $SHARED $OWN $KEPT [$LISTEN_FDS]");
         assert_eq!(text, "app worker 1 []\n");
+    }
+
+    #[test]
+    fn words_of_the_command_may_differ_by_slot() {
+        let argv = ["--id={slot}", "{port}:{slot}:{slot}", "plain", "{other}"]
+            .map(|word| CString::new(word).unwrap());
+        let places = Places { slot: 3, port: Some(9093) };
+        let filled =
+            places.fill(&argv).iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(filled, ["--id=3", "9093:3:3", "plain", "{other}"]);
+        let places = Places { slot: 3, port: None };
+        assert_eq!(places.fill(&argv)[1].to_str(), Ok("{port}:3:3"));
+        assert!(matches!(places.fill(&argv[2..3]), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -339,8 +404,7 @@ mod tests {
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let program = Program { command: vec![script.into()], env: vec![], cwd: None };
         let launcher = Launcher::new(&program, std::iter::empty(), NOFILE).unwrap();
-        let error =
-            launcher.spawn(&Outfit { env: vec![], listens: false, watched: false, fds: &[] }).unwrap_err();
+        let error = launcher.spawn(&Outfit::default()).unwrap_err();
         assert!(matches!(error, SpawnError::Exec(_)), "{error}");
         assert_eq!(error.fault(), SpawnFault::Program);
         assert!(error.hint().unwrap().contains("#!"));
@@ -351,8 +415,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let launcher = launcher("true", folder.path().to_str());
         drop(folder);
-        let error =
-            launcher.spawn(&Outfit { env: vec![], listens: false, watched: false, fds: &[] }).unwrap_err();
+        let error = launcher.spawn(&Outfit::default()).unwrap_err();
         assert!(matches!(error, SpawnError::WorkingDirectory(_)), "{error}");
     }
 }

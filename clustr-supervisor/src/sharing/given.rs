@@ -28,18 +28,20 @@ pub(super) struct One {
     family: Option<Family>,
 }
 
-/// Binds them all, or none. With a plan, each gets its first queue.
+/// Binds them all, or none. With a plan, each gets its first queue; `is_choice`: nobody has asked for queues.
 pub(super) fn bind(
     wanted: &[Listen],
     inherited: &[(u32, OwnedFd)],
-    plan: Option<Plan>,
+    (plan, is_choice): (Option<Plan>, bool),
     hands_over: bool,
 ) -> Result<Vec<(String, Bound)>, StartError> {
     refuse_doubles(wanted)?;
+    // Where clustr has chosen queues, what can have none is shared.
+    let has_queues = |addr: &Addr| !is_choice || matches!(addr, Addr::Tcp { .. } | Addr::Udp { .. });
     let open = |Listen { addr, options, .. }: &Listen| {
         options.check(addr).map_err(ListenError::Options)?;
         let options = Options { blocking: options.blocking && !hands_over, ..*options };
-        match plan {
+        match plan.filter(|_| has_queues(addr)) {
             None => open(addr, inherited, options).map(Bound::from),
             Some(plan) => open_queues(addr, options, plan).map(Bound::from),
         }
@@ -184,14 +186,15 @@ mod tests {
 
     #[test]
     fn descriptors_alone_cannot_carry_what_is_handed_over() {
-        let fds = Delivery { fds: true, channel: false, messages: false, node: false };
+        let fds = Delivery { fds: true, channel: false, messages: false, node: false, intercept: false };
         assert!(refusal(&[listen("web", ":0")], Share::Handoff, fds).contains("LISTEN_FDS"));
     }
 
     #[test]
     fn where_connections_are_handed_over_only_datagrams_are_lent() {
         let bound =
-            bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[], None, true).unwrap();
+            bind(&[listen("web", "127.0.0.1:0"), listen("dns", "udp:127.0.0.1:0")], &[], (None, false), true)
+                .unwrap();
         let mut table = Table::handing_over(Vec::new());
         let given = Given::new(bound, &mut table);
         assert_eq!(given.environment(true), [("LISTEN_FDS", "1".into()), ("LISTEN_FDNAMES", "dns".into())]);
@@ -206,7 +209,8 @@ mod tests {
     fn what_cannot_have_a_queue_for_each_worker_is_refused() {
         let plan = Some(crate::sharing::queues::plan(clustr_net::steer::Steer::Hash, None));
         for addr in ["unix:/tmp/clustr-never.sock", "unix:@clustr-never", "fd:3"] {
-            let StartError::Listen(error) = bind(&[listen("web", addr)], &[], plan, false).unwrap_err()
+            let StartError::Listen(error) =
+                bind(&[listen("web", addr)], &[], (plan, false), false).unwrap_err()
             else {
                 panic!()
             };
@@ -217,7 +221,9 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_nobody_gave_us_is_named() {
-        let StartError::Listen(error) = bind(&[listen("web", "fd:9")], &[], None, false).unwrap_err() else {
+        let StartError::Listen(error) =
+            bind(&[listen("web", "fd:9")], &[], (None, false), false).unwrap_err()
+        else {
             panic!()
         };
         assert!(error.to_string().contains('9'), "{error}");

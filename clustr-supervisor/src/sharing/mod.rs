@@ -2,12 +2,15 @@
 //!
 //! Owns the listeners of the app and what is under way to workers. Three ways of sharing: in `shared` every worker accepts
 //! from the one queue in the kernel; in `per-worker` each has one of its own ([`queues`]); in [`handoff`] the primary accepts. Three ways of delivery, which add up: the
-//! descriptors that `LISTEN_FDS` counts ([`given`]), clustr's own channel ([`channel`]), node's ([`node`]). Never touches a
+//! descriptors that `LISTEN_FDS` counts ([`given`]), clustr's own channel ([`channel`]), node's ([`node`]), and the program's own `bind`
+//! ([`intercept`]). Never touches a
 //! worker's life: what it hears becomes events and facts for the supervisor.
 
 mod channel;
 mod given;
 mod handoff;
+mod intercept;
+mod listened;
 mod messages;
 mod node;
 mod probing;
@@ -29,6 +32,7 @@ use clustr_net::{Addr, Connection, balance};
 
 use self::given::Given;
 use self::handoff::{Handoff, Via};
+use self::intercept::Intercept;
 pub(crate) use self::messages::SendFault;
 pub(crate) use self::probing::{Obstacle, Way};
 use self::queues::Seats;
@@ -56,6 +60,8 @@ pub(crate) struct Heard {
     pub(crate) more: bool,
     /// It has said something, whatever it was: it is no program that never does.
     pub(crate) spoke: bool,
+    /// Workers that can serve if nothing else follows soon.
+    pub(crate) maybe: Vec<WorkerId>,
     at: Moment,
 }
 
@@ -87,6 +93,8 @@ pub(crate) struct Sharing {
     hang_ups: revive::HangUps,
     node: node::Pending,
     channel: channel::Pending,
+    /// `None`: workers' own calls go on unseen.
+    intercept: Option<Intercept>,
 }
 
 impl Sharing {
@@ -97,8 +105,9 @@ impl Sharing {
         let chosen = config.chosen_share()?;
         let is_choice = std::mem::replace(&mut config.share, chosen.share) == Share::Auto;
         let (handoff, plan) = ways(config, hang_timeout)?;
+        let intercept = config.delivery.intercept.then(|| Intercept::new(config, plan)).transpose()?;
         let hands_over = handoff.is_some() && plan.is_none();
-        let listeners = given::bind(&config.listen, &inherited, plan, hands_over)?;
+        let listeners = given::bind(&config.listen, &inherited, (plan, is_choice), hands_over)?;
         let mut table = match plan {
             Some(plan) if is_choice => Table::queueing(inherited, plan).sharing_the_rest(),
             Some(plan) => Table::queueing(inherited, plan),
@@ -122,6 +131,7 @@ impl Sharing {
             hang_ups: revive::HangUps::default(),
             node: node::Pending::default(),
             channel: channel::Pending::default(),
+            intercept,
         })
     }
 
@@ -141,8 +151,12 @@ impl Sharing {
 
     /// The ways of delivery, in the words of `clustr status`.
     pub(crate) fn deliveries(&self) -> Vec<String> {
-        let ways =
-            [("fds", self.lends_listeners()), ("channel", self.has_channel()), ("node", self.has_node())];
+        let ways = [
+            ("fds", self.lends_listeners()),
+            ("channel", self.has_channel()),
+            ("node", self.has_node()),
+            ("intercept", self.intercept.is_some()),
+        ];
         ways.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| (*name).to_owned()).collect()
     }
 
@@ -184,7 +198,8 @@ impl Sharing {
     pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
         let handoff = self.handoff.as_ref().and_then(|handoff| handoff.deadline(now));
         let queues = self.seats.as_ref().and_then(Seats::deadline);
-        [self.node.deadline(), self.channel.deadline(), handoff, queues].into_iter().flatten().min()
+        let calls = self.intercept.as_ref().and_then(Intercept::deadline);
+        [self.node.deadline(), self.channel.deadline(), handoff, queues, calls].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -193,14 +208,20 @@ impl Sharing {
         workers: &mut BTreeMap<WorkerId, Worker>,
         reactor: &mut Reactor,
         now: Time,
-    ) {
+    ) -> Heard {
         self.let_go_in_time(reactor, now);
         self.probe_in_time(workers, now);
+        self.release_calls(now)
     }
 
     /// A worker can serve: what its predecessors left and it does not ask for soon, it does not want.
     pub(crate) fn ready(&mut self, slot: SlotId, now: Time) {
         self.node.ready(slot, now);
+    }
+
+    /// This very worker counts as ready: its successor has to listen wherever it does.
+    pub(crate) fn settled(&mut self, id: WorkerId) {
+        self.intercept.iter_mut().for_each(|intercept| intercept.ready(id));
     }
 
     /// From now on the worker may get connections. In `shared` it takes them from its first accept on.
@@ -336,7 +357,9 @@ impl Sharing {
         worker: &mut Worker,
         reactor: &mut Reactor,
         comes_back: bool,
-    ) {
+    ) -> Heard {
+        self.stop_hearing(worker, reactor);
+        let heard = self.forget_calls(id, worker.unique_id);
         self.close_node(id, worker, reactor);
         self.close_channel(id, worker, reactor);
         let fate = if comes_back { Fate::Keep } else { Fate::Release };
@@ -346,6 +369,7 @@ impl Sharing {
         if let Some(handoff) = &mut self.handoff {
             handoff.forget(id);
         }
+        heard
     }
 
     /// Listeners close here, and nowhere else: they leave the reactor before their descriptors are gone.
@@ -409,6 +433,9 @@ fn ways(
             let plan = queues::plan(steer, probing::ports_for(config)?);
             // Whoever is handed over here has lost the worker that the kernel chose.
             Ok((Some(Handoff::new(balance::Balance::LeastBusy, hang_timeout)), Some(plan)))
+        }
+        Share::Handoff if config.delivery.intercept => {
+            Err(StartError::Listen(ListenError::HandoffByIntercept))
         }
         Share::Handoff => {
             let balance = config.balance.handoff().ok_or_else(refused)?;

@@ -24,6 +24,7 @@ use crate::reactor::{Reactor, Registration};
 
 mod farewell;
 mod health;
+mod own;
 mod watch;
 
 use farewell::Farewell;
@@ -274,7 +275,10 @@ impl Seats {
             (seat.holder, seat.shut) = (None, None);
             seat.leaving.get_or_insert_default();
         }
-        let held: BTreeSet<(u64, SlotId)> = self.seats.iter().filter_map(Seat::held).collect();
+        // One that is not ready yet may still ask for all that its predecessor had.
+        let serves = |seat: &&Seat| seat.holder.is_some_and(|id| self.admitted.contains(&id));
+        let held: BTreeSet<(u64, SlotId)> =
+            self.seats.iter().filter(serves).map(|seat| (seat.number, seat.slot)).collect();
         for seat in self.seats.iter_mut().filter(|seat| seat.holder.is_none()) {
             if !is_hopeful(seat.slot) || held.contains(&(seat.number, seat.slot)) {
                 seat.leaving.get_or_insert_default();
@@ -369,10 +373,6 @@ impl Seat {
     fn is_left_by_one_that_hangs(&self, id: WorkerId, number: u64, watch: &Watch) -> bool {
         let is_its_slots = (self.number, self.slot) == (number, id.slot);
         is_its_slots && self.holder.is_some() && self.before.is_none() && watch.hangs(self)
-    }
-
-    fn held(&self) -> Option<(u64, SlotId)> {
-        self.holder.map(|_| (self.number, self.slot))
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) 
     move |config| {
         config.listen = vec![Listen::new("web", "127.0.0.1:0".parse().unwrap())];
         config.share = share;
-        config.delivery = Delivery { fds: true, channel: true, node: false, messages: false };
+        config.delivery =
+            Delivery { fds: true, channel: true, node: false, messages: false, intercept: false };
         config.program.env = vec![(WORKER.into(), worker.into())];
     }
 }
@@ -260,7 +261,8 @@ fn a_workers_message_is_news() {
 fn a_program_that_says_nothing_counts_as_ready_and_serves() {
     let primary = Primary::start_with(1, |config| {
         listening(Share::Shared, "silent")(config);
-        config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
+        config.delivery =
+            Delivery { fds: true, channel: false, node: false, messages: false, intercept: false };
     });
     wait_for_all(primary.address(), &primary.pids());
 }
@@ -301,7 +303,8 @@ fn an_option_that_means_nothing_for_its_address_is_refused() {
 fn a_plain_accept_waits_as_it_would_under_systemd() {
     let primary = Primary::start_with(2, |config| {
         listening(Share::Shared, "plain")(config);
-        config.delivery = Delivery { fds: true, channel: false, node: false, messages: false };
+        config.delivery =
+            Delivery { fds: true, channel: false, node: false, messages: false, intercept: false };
     });
     wait_for_all(primary.address(), &primary.pids());
 }

@@ -18,7 +18,7 @@ use super::super::notifier::is_gone;
 use super::super::rules::{Why, Wish};
 use super::super::socket::{self, Blind, Socket};
 use super::super::thread::{inode_of, is_open_below};
-use super::{Binding, REMEMBERED_MAX, Reply, Responder, Seen, Stopped};
+use super::{Binding, REMEMBERED_MAX, Reply, Responder, Stopped};
 use crate::addr::Addr;
 use crate::listener::Listener;
 
@@ -130,7 +130,7 @@ impl Responder {
             Ok(inode) => {
                 let is_datagram = matches!(key.addr, Addr::Udp { .. });
                 if is_datagram {
-                    self.seen.push(Seen::Listening { addr: Some(key.addr.clone()), kept: true });
+                    self.listens(stopped, Some(key.addr.clone()), true);
                 }
                 self.ledger.note(stopped.caller.worker, key, inode, Stage::Kept);
                 Reply::Done
@@ -181,7 +181,7 @@ impl Responder {
         };
         match keeper.keep(stopped.caller, &key, &mut keep) {
             Ok(()) => {
-                self.seen.push(Seen::Listening { addr: Some(key.addr.clone()), kept: true });
+                self.listens(stopped, Some(key.addr.clone()), true);
                 self.ledger.note(stopped.caller.worker, key, inode, Stage::Kept);
                 Reply::Done
             }

@@ -18,7 +18,7 @@ use super::super::rules::Why;
 use super::super::socket::bound_at;
 use super::super::thread::inode_of;
 use super::bind::errno;
-use super::{Reply, Responder, Seen, Stopped};
+use super::{Reply, Responder, Stopped};
 use crate::addr::Addr;
 use crate::listener::Listener;
 
@@ -45,11 +45,11 @@ impl Responder {
         else {
             let addr = own.as_ref().and_then(|own| bound_at(own.as_fd()));
             let addr = addr.map(|addr| name::inet(addr, false));
-            self.seen.push(Seen::Listening { addr, kept: false });
+            self.listens(stopped, addr, false);
             return Reply::Proceed;
         };
         match (stage, own) {
-            (Stage::Kept, own) => self.listen_again(&key, backlog, own),
+            (Stage::Kept, own) => self.listen_again(stopped, &key, backlog, own),
             (Stage::Bound, None) => Reply::Proceed,
             (Stage::Bound, Some(own)) if is_any(&key.addr) => {
                 self.listen_any(stopped, number, (key, own), backlog, keeper)
@@ -73,10 +73,10 @@ impl Responder {
     }
 
     /// It listens already; how many may wait there is the program's to say.
-    fn listen_again(&mut self, key: &Key, backlog: i32, own: Option<OwnedFd>) -> Reply {
+    fn listen_again(&mut self, stopped: &Stopped, key: &Key, backlog: i32, own: Option<OwnedFd>) -> Reply {
         match own.map_or(Ok(()), |own| net::listen(&own, backlog)) {
             Ok(()) => {
-                self.seen.push(Seen::Listening { addr: Some(key.addr.clone()), kept: true });
+                self.listens(stopped, Some(key.addr.clone()), true);
                 Reply::Done
             }
             Err(errno) => Reply::Refuse(errno),
@@ -105,7 +105,7 @@ impl Responder {
                 self.spare(&key);
                 self.made.remove(&(stopped.caller.worker, inode));
                 self.ledger.note(stopped.caller.worker, key, inode, Stage::Kept);
-                self.seen.push(Seen::Listening { addr, kept: true });
+                self.listens(stopped, addr, true);
                 Reply::Done
             }
             (Err(errno), _) => Reply::Refuse(errno),
@@ -139,7 +139,7 @@ impl Responder {
                 let addr = bound_at(there.as_fd()).map(|addr| name::inet(addr, false));
                 let reply = self.put_left(stopped, number, key, there, keeper);
                 if reply == Reply::Done {
-                    self.seen.push(Seen::Listening { addr, kept: true });
+                    self.listens(stopped, addr, true);
                 }
                 reply
             }

@@ -117,7 +117,7 @@ time.sleep(600)
         .iter()
         .map(|worker| {
             let seen = stage.wait(*worker, |seen| matches!(seen, Seen::Listening { .. }));
-            let Seen::Listening { addr, kept: true } = seen else { panic!() };
+            let Seen::Listening { addr, kept: true, .. } = seen else { panic!() };
             addr.unwrap()
         })
         .collect();

@@ -66,15 +66,14 @@ impl Seats {
 
     fn is_empty(&self, farewell: &mut Farewell, table: &mut Table) -> bool {
         table.ports().all(|(number, queues)| {
-            let (Some(queue), Some(before)) =
-                (self.of(farewell.id, number), farewell.half_open.get_mut(&number))
-            else {
-                return true;
-            };
-            let nobody_waits = |queues: &Queues| match queues.waiting(queue) {
+            let Some(before) = farewell.half_open.get_mut(&number) else { return true };
+            let nobody_waits_in = |queues: &Queues, queue| match queues.waiting(queue) {
                 Ok(count) => count == 0,
                 // Whoever waited there is gone.
                 Err(error) => matches!(error, QueueError::Deaf),
+            };
+            let nobody_waits = |queues: &Queues| {
+                self.all_of(farewell.id, number).all(|queue| nobody_waits_in(queues, queue))
             };
             // Listing handshakes costs more. Who arrived meanwhile waits now.
             nobody_waits(queues) && have_gone(before, queues) && nobody_waits(queues)
