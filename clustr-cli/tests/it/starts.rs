@@ -106,7 +106,7 @@ fn a_launcher_that_keeps_the_channel_to_itself_is_refused_with_the_way_out() {
         let list = r#"{ "scripts": { "start": "node server.js" } }"#;
         std::fs::write(folder.path().join("package.json"), list).map_err(|error| error.to_string())?;
         let mut command = Command::new(CLUSTR);
-        command.args(["run", "-n", "2", "--", "npm", "start"]).current_dir(folder.path());
+        command.args(["run", "--no-intercept", "-n", "2", "--", "npm", "start"]).current_dir(folder.path());
         let said = run_to_end(&mut command)?;
         ends_with(&said, 2, "clustr run -- node server.js")
     });
