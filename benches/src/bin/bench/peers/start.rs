@@ -135,9 +135,12 @@ pub(crate) fn peer(
             ]);
             command.args(["--wsgi-file", &Places::peer("hello.py"), "--callable", "app", "--need-app"]);
             command.args(["--disable-logging", "--die-on-term", "--listen", "1024"]);
-            // It executes itself anew on a reload, and would take the interpreter for itself.
-            command.arg("--binary-path").arg(program);
-            reload = Reload::ByHup;
+            // Its manual's way to reload without a gap; and the packaged program cannot execute itself anew.
+            let file = site.write("touched", "")?;
+            command.args(["--lazy-apps", "--touch-chain-reload"]).arg(&file);
+            let mut order = Command::new("touch");
+            order.arg(file).stdin(Stdio::null());
+            reload = Reload::ByCommand(order);
         }
         Name::Nginx => {
             let file = site.write("nginx.conf", &configs::nginx(&site.folder, &port, &workers, fleet.app))?;
