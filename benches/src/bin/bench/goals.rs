@@ -182,6 +182,13 @@ pub(crate) const GOALS: &[Goal] = &[
     at_most("startup-100-bare", "start of 100 trivial workers × a bare spawn loop", (1.5, "×"), false, EXEC),
     at_most("startup-500-bare", "start of 500 trivial workers × a bare spawn loop", (1.5, "×"), false, EXEC),
     at_most(
+        "status-100",
+        "`clustr status` with 100 workers",
+        (5.0, "ms"),
+        false,
+        "the start of a command, a look at 100 processes",
+    ),
+    at_most(
         "cold-bare",
         "2 node workers serving from cold × the bare loop",
         (1.1, "×"),

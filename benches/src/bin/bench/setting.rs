@@ -26,6 +26,8 @@ pub(crate) struct Setting {
     pub(crate) effort: Effort,
     pub(crate) peers: Peers,
     pub(crate) progress: Progress,
+    /// Whether one part was asked for, and no other.
+    pub(crate) alone: bool,
     /// What went wrong with peers since the last section.
     excuses: RefCell<Vec<String>>,
 }
@@ -35,7 +37,8 @@ impl Setting {
         let places = Places::find()?;
         let peers = Peers::find(&places, &words.peers);
         let progress = Progress::new(words.parts.len());
-        Ok(Self { places, effort: words.effort, peers, progress, excuses: RefCell::default() })
+        let alone = words.parts.len() == 1;
+        Ok(Self { places, effort: words.effort, peers, progress, alone, excuses: RefCell::default() })
     }
 
     /// The one or the other, by effort.

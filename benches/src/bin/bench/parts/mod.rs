@@ -9,6 +9,7 @@ mod health;
 mod lane;
 mod memory;
 mod micro;
+mod ops;
 mod reload;
 mod restart;
 mod startup;
@@ -26,7 +27,7 @@ pub(crate) struct Part {
 }
 
 /// All of them, in order.
-pub(crate) static PARTS: [Part; 9] = [
+pub(crate) static PARTS: [Part; 10] = [
     Part { name: "micro", measure: micro::measure },
     Part { name: "throughput", measure: throughput::measure },
     Part { name: "handoff", measure: handoff::measure },
@@ -36,6 +37,7 @@ pub(crate) static PARTS: [Part; 9] = [
     Part { name: "reload", measure: reload::measure },
     Part { name: "startup", measure: startup::measure },
     Part { name: "memory", measure: memory::measure },
+    Part { name: "ops", measure: ops::measure },
 ];
 
 fn restart_and_storm(setting: &Setting) -> Result<Vec<Section>, String> {

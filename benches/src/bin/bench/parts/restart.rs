@@ -22,12 +22,14 @@ use crate::setting::Setting;
 
 /// Between two kills: everything is at rest again.
 const REST: Duration = Duration::from_millis(40);
+/// PM2 is killed only so often: it gives up after sixteen short lives.
+const PM2_KILLS: usize = 10;
 const SOON: Duration = Duration::from_secs(30);
 /// A client that has heard nothing for so long asks anew: node's round robin, and PM2's, lose who came at the wrong moment.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    Ok(vec![first_line(setting)?, first_answer(setting)?])
+    Ok(vec![first_line(setting, setting.pick(21, 201))?, first_answer(setting)?])
 }
 
 /// Something that restarts the trivial program.
@@ -39,10 +41,13 @@ struct Restarter {
     /// Ends the bare loop.
     _alive: Option<Started>,
     primary: Option<Primary>,
+    /// Ends PM2.
+    #[expect(dead_code, reason = "held until it is dropped")]
+    server: Option<Server>,
 }
 
-fn first_line(setting: &Setting) -> Result<Section, String> {
-    let kills = setting.pick(21, 201);
+/// So many kills of each.
+pub(super) fn first_line(setting: &Setting, kills: u32) -> Result<Section, String> {
     let trivial = setting.places.trivial.to_string_lossy().into_owned();
     let births = Births::new("clustr")?;
     let options = [&["-n", "1"][..], &TIRELESS].concat();
@@ -55,14 +60,24 @@ fn first_line(setting: &Setting) -> Result<Section, String> {
     let alive = Started::new(&mut command)?;
     let bare = Restarter::new("bare fork, exec, pidfd", births, Some(alive), None)?;
     let mut both = vec![ours, bare];
+    let births = Births::new("pm2")?;
+    let command = [trivial.as_str(), &births.path().to_string_lossy()].map(str::to_owned);
+    if let Some(server) = peers::pm2_with(setting, 1, &[&command[0], &command[1]])? {
+        both.push(Restarter { server: Some(server), ..Restarter::new("PM2", births, None, None)? });
+    }
     interleave(setting, kills, &mut both, |one| one.name, Restarter::kill)?;
+    let pm2 = both.drain(2..).next();
     let (bare, ours) = (both.remove(1), both.remove(0));
     let ratio = ours.micros.over(&bare.micros);
     let mut table = Table::new(&[("µs", 0), ("× bare", 2)]);
     table.row(ours.name, vec![(&ours.micros).into(), (&ratio).into()]);
     table.row(bare.name, vec![(&bare.micros).into(), Cell::Nothing]);
+    if let Some(pm2) = pm2 {
+        table.row(pm2.name, vec![(&pm2.micros).into(), pm2.micros.over(&bare.micros).into()]);
+    }
     let about = format!(
-        "From kill -9 of a trivial worker to the first line of its successor; {kills} kills each, in turn."
+        "From kill -9 of a trivial worker to the first line of its successor; {kills} kills each, in turn, of PM2 \
+         {PM2_KILLS}, for it would give up."
     );
     let mut section = Section::new("Restart: the successor's first line", about, table);
     section.found("restart-bare", ratio);
@@ -79,10 +94,13 @@ impl Restarter {
     ) -> Result<Self, String> {
         let mut births = births.open()?;
         let last = births.wait_next()?;
-        Ok(Self { name, births, last, micros: Series::default(), _alive: alive, primary })
+        Ok(Self { name, births, last, micros: Series::default(), _alive: alive, primary, server: None })
     }
 
     fn kill(&mut self) -> Result<(), String> {
+        if self.server.is_some() && self.micros.numbers().len() == PM2_KILLS {
+            return Ok(());
+        }
         wait::observe_for(REST);
         let began = monotonic_ns();
         signal_pid(self.last.pid, Signal::KILL)?;

@@ -21,7 +21,7 @@ use crate::setting::Setting;
 const REST: Duration = Duration::from_millis(100);
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    Ok(vec![many(setting)?, cold(setting)?])
+    Ok(vec![many(setting, &[100, 500], setting.pick(2, 11))?, cold(setting)?])
 }
 
 /// Who starts, and how long it took.
@@ -63,42 +63,63 @@ impl<'a> Starter<'a> {
     }
 }
 
-fn many(setting: &Setting) -> Result<Section, String> {
-    let rounds = setting.pick(2, 11);
-    let mut table =
-        Table::new(&[("100 workers, ms", 0), ("× bare", 2), ("500 workers, ms", 0), ("× bare", 2)]);
-    let few = start_many(setting, 100, rounds)?;
-    let lots = start_many(setting, 500, rounds)?;
-    let ratio = |[ours, bare]: &[Series; 2]| ours.over(bare);
-    let (few_ratio, lots_ratio) = (ratio(&few), ratio(&lots));
-    table.row("clustr", vec![(&few[0]).into(), (&few_ratio).into(), (&lots[0]).into(), (&lots_ratio).into()]);
-    table.row("bare spawn loop", vec![(&few[1]).into(), Cell::Nothing, (&lots[1]).into(), Cell::Nothing]);
-    table.drawn = Some(2);
+/// Starts of so many, one column for each size, all told by the workers themselves.
+pub(super) fn many(setting: &Setting, sizes: &[u32], rounds: u32) -> Result<Section, String> {
+    const LABELS: [(u32, &str, &str); 2] =
+        [(100, "100 workers, ms", "startup-100-bare"), (500, "500 workers, ms", "startup-500-bare")];
+    let asked: Vec<_> = LABELS.into_iter().filter(|(size, ..)| sizes.contains(size)).collect();
+    let columns: Vec<_> = asked.iter().flat_map(|(_, label, _)| [(*label, 0), ("× bare", 2)]).collect();
+    let mut table = Table::new(&columns);
+    let (mut found, mut cells) = (Vec::new(), [const { Vec::new() }; MANY.len()]);
+    for (size, _, goal) in asked {
+        let all = start_many(setting, size, rounds)?;
+        let millis = |name: &str| all.iter().find(|one| one.name == name).map(|one| &one.millis);
+        let bare = millis(MANY[1]);
+        for (name, cells) in MANY.iter().zip(&mut cells) {
+            let mine = millis(name);
+            cells.push(Cell::from(mine));
+            cells
+                .push(mine.zip(bare).filter(|_| *name != MANY[1]).map(|(mine, bare)| mine.over(bare)).into());
+        }
+        found.extend(millis(MANY[0]).zip(bare).map(|(ours, bare)| (goal, ours.over(bare))));
+    }
+    MANY.iter().zip(cells).for_each(|(name, cells)| table.row(*name, cells));
+    table.drawn = Some(columns.len() - 2);
     let about = format!(
         "From the start command to the first line of the last worker, the trivial program; {rounds} interleaved rounds."
     );
     let mut section = Section::new("Start of many workers", about, table);
-    section.found("startup-100-bare", few_ratio);
-    section.found("startup-500-bare", lots_ratio);
+    section.found = found;
     Ok(section)
 }
 
-/// clustr's and the bare loop's time for so many.
-fn start_many(setting: &Setting, workers: u32, rounds: u32) -> Result<[Series; 2], String> {
-    let count = workers.to_string();
+/// Who starts many.
+const MANY: [&str; 3] = ["clustr", "bare spawn loop", "PM2"];
+
+/// Everybody's time for so many.
+fn start_many(setting: &Setting, workers: u32, rounds: u32) -> Result<Vec<Starter<'_>>, String> {
     let trivial = setting.places.trivial.to_string_lossy().into_owned();
-    let ours = |births: &Births| {
-        let fifo = births.path().to_string_lossy().into_owned();
-        Primary::start(&setting.places.clustr, &["-n", &count], &[&trivial, &fifo]).map(Held::Clustr)
+    let fifo = |births: &Births| births.path().to_string_lossy().into_owned();
+    let program = trivial.clone();
+    let ours = move |births: &Births| {
+        let count = workers.to_string();
+        Primary::start(&setting.places.clustr, &["-n", &count], &[&program, &fifo(births)]).map(Held::Clustr)
     };
-    let bare = |births: &Births| {
+    let program = trivial.clone();
+    let bare = move |births: &Births| {
         let mut command = Command::new(&setting.places.bare);
-        command.args(["spawn", &count, &trivial]).arg(births.path()).stdin(Stdio::null());
+        command.args(["spawn", &workers.to_string(), &program]).arg(births.path()).stdin(Stdio::null());
         Started::new(&mut command).map(Held::Loop)
     };
-    let mut both = vec![Starter::new("clustr", ours), Starter::new("bare", bare)];
-    interleave(setting, rounds, &mut both, |one| one.name, |one| one.run(workers))?;
-    Ok([both.remove(0).millis, both.remove(0).millis])
+    let pm2 = move |births: &Births| {
+        peers::pm2_with(setting, workers, &[&trivial, &fifo(births)]).map(Held::Server)
+    };
+    let mut all = vec![Starter::new(MANY[0], ours), Starter::new(MANY[1], bare)];
+    if setting.has(Name::Pm2) {
+        all.push(Starter::new(MANY[2], pm2));
+    }
+    interleave(setting, rounds, &mut all, |one| one.name, |one| one.run(workers))?;
+    Ok(all)
 }
 
 const OURS: &str = "clustr, shared";

@@ -13,7 +13,7 @@ use std::process::Command;
 use clustr_benches::places::Places;
 
 pub(crate) use server::Server;
-pub(crate) use start::{App, Fleet, bare, clustr, ours, peer};
+pub(crate) use start::{App, Fleet, bare, clustr, ours, peer, pm2_with};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,8 +3,8 @@
 //! Owns its end: politely, then by force, and nothing of it is left. Never knows how it was started.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clustr_benches::load::monotonic_ns;
@@ -87,6 +87,21 @@ impl Server {
         };
         wait::until_true("new workers", SOON, replaced).map_err(|why| format!("{why}\n{}", self.said()))?;
         Ok(Duration::from_nanos(monotonic_ns() - began))
+    }
+
+    /// What it knows about itself, by its own command; a peer other than PM2 has none here.
+    pub(crate) fn told(&self, pm2: &Path) -> Result<String, String> {
+        match self {
+            Self::Clustr(primary) => primary.clustr(&["status", "--json"]),
+            Self::Other(other) => {
+                let mut command = Command::new(pm2.with_file_name("pm2"));
+                let output =
+                    command.arg("jlist").env("PM2_HOME", &other.folder).stdin(Stdio::null()).output();
+                let output = output.map_err(|error| format!("{command:?}: {error}"))?;
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+            }
+        }
     }
 
     fn said(&self) -> String {

@@ -163,6 +163,19 @@ pub(crate) fn peer(
     site.start(command, reload).map(Some)
 }
 
+/// PM2 with a program that is no server; `None` if it is not there.
+pub(crate) fn pm2_with(setting: &Setting, workers: u32, command: &[&str]) -> Result<Option<Server>, String> {
+    let Some(pm2) = setting.peers.program(Name::Pm2) else { return Ok(None) };
+    let mut site = Site::new(Fleet::of(App::Hello, workers))?;
+    let mut starting = Command::new(pm2);
+    let (program, arguments) = command.split_first().ok_or("no program")?;
+    starting
+        .args(["start", program, "--interpreter", "none", "-i", &workers.to_string(), "--"])
+        .args(arguments);
+    starting.env("PM2_HOME", &site.folder);
+    site.start(starting, Reload::Never).map(Some)
+}
+
 impl Peers {
     /// The app's file for those who are given the listener as a descriptor.
     pub(super) fn on_descriptor(app: App) -> [String; 2] {
