@@ -23,7 +23,7 @@ struct Lane {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let rounds = setting.pick(Rounds::new(1, 500), Rounds::new(5, 1_000));
+    let rounds = setting.pick(Rounds::new(1, 500), Rounds::new(3, 1_000));
     let mut lanes = lanes(setting)?;
     interleave(setting, 1, &mut lanes, |lane| lane.name, Lane::wait)?;
     interleave(setting, rounds.count, &mut lanes, |lane| lane.name, |lane| lane.run(rounds.span))?;

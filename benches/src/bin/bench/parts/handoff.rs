@@ -18,7 +18,7 @@ const NATIVE: &str = "clustr, handoff to Rust";
 const NATIVE_BARE: &str = "bare loop, connections for Rust workers";
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let rounds = setting.pick(Rounds::new(3, 400), Rounds::new(21, 700));
+    let rounds = setting.pick(Rounds::new(3, 400), Rounds::new(15, 700));
     let mut lanes = lanes(setting)?;
     for lane in &lanes {
         clustr_benches::load::run(&lane.short(rounds.span)).map_err(|error| error.to_string())?;

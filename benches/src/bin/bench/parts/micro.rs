@@ -42,9 +42,14 @@ fn run(setting: &Setting, home: &Path) -> Result<String, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["bench", "--package", "clustr-benches", "--", "--noplot"]);
-    if setting.effort == Effort::Quick {
-        command.args(["--warm-up-time", "0.1", "--measurement-time", "0.2", "--sample-size", "10"]);
-    }
+    match setting.effort {
+        Effort::Quick => {
+            command.args(["--warm-up-time", "0.1", "--measurement-time", "0.2", "--sample-size", "10"])
+        }
+        Effort::Full => {
+            command.args(["--warm-up-time", "0.5", "--measurement-time", "1.5", "--sample-size", "30"])
+        }
+    };
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("CRITERION_HOME", home).stdin(Stdio::null());
     let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -23,7 +23,7 @@ struct Reloaded {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let reloads = setting.pick(3, 10);
+    let reloads = setting.pick(2, 10);
     let fleet = Fleet::of(App::Hello, 2);
     let mut all = Vec::new();
     for (name, share) in

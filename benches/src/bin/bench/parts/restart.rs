@@ -42,7 +42,6 @@ struct Restarter {
     _alive: Option<Started>,
     primary: Option<Primary>,
     /// Ends PM2.
-    #[expect(dead_code, reason = "held until it is dropped")]
     server: Option<Server>,
 }
 

@@ -32,7 +32,7 @@ struct Stormed {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let ticks = setting.pick(10, 50);
+    let ticks = setting.pick(5, 50);
     let fleet = Fleet::of(App::Hello, 2);
     let mut all = Vec::new();
     for (name, share) in
@@ -67,7 +67,7 @@ fn storm(setting: &Setting, name: &'static str, server: Server, ticks: u32) -> R
         clients: 250,
         pace: Pace::PerSecond(PER_SECOND),
         duration_max: Duration::from_secs(600),
-        request_timeout: Duration::from_secs(5),
+        request_timeout: setting.pick(Duration::from_secs(2), Duration::from_secs(5)),
         tell_apart: TellApart::Nothing,
         ..Plan::short(server.address())
     };

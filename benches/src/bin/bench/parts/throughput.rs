@@ -26,7 +26,7 @@ const NEAR_LIMIT: f64 = 0.9;
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let mut lanes = lanes(setting)?;
     let short =
-        rounds(setting, &mut lanes, setting.pick(Rounds::new(3, 400), Rounds::new(21, 700)), Lane::short)?;
+        rounds(setting, &mut lanes, setting.pick(Rounds::new(3, 400), Rounds::new(15, 700)), Lane::short)?;
     let short = short_section(&lanes, short);
     // These close every connection, as the bare server does: nothing is kept.
     let mut kept: Vec<Lane> = lanes
@@ -37,7 +37,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let handoff = peers::clustr(setting, &["--share", "handoff"], Fleet::of(App::Hello, 2))?;
     kept.insert(2, Lane::new(HANDOFF, handoff)?);
     let rounds =
-        rounds(setting, &mut kept, setting.pick(Rounds::new(3, 300), Rounds::new(21, 500)), Lane::kept)?;
+        rounds(setting, &mut kept, setting.pick(Rounds::new(3, 300), Rounds::new(15, 500)), Lane::kept)?;
     Ok(vec![short, kept_section(&kept, rounds)])
 }
 
