@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "measuring reads clocks, starts programs and waits")]
 
 pub mod facts;
+pub mod faults;
 pub mod http;
 pub mod load;
 pub mod places;

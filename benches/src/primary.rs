@@ -52,6 +52,20 @@ impl Primary {
     ///
     /// It cannot be started.
     pub fn start(clustr: &Path, options: &[&str], command: &[&str]) -> Result<Self, String> {
+        Self::start_changed(clustr, options, command, |_| Ok(()))
+    }
+
+    /// The same, after a change of how it is started.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), or the change has failed.
+    pub fn start_changed(
+        clustr: &Path,
+        options: &[&str],
+        command: &[&str],
+        change: impl FnOnce(&mut Command) -> Result<(), String>,
+    ) -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("clustr-bench-{}-{number}", std::process::id()));
@@ -67,6 +81,7 @@ impl Primary {
         starting.env("CLUSTR_RUNTIME_DIR", folder.join("runtime")).env("PORT", port.to_string());
         starting.env("FOLDER", &folder);
         starting.env_remove("WEB_CONCURRENCY").stdin(Stdio::null()).stdout(Stdio::null()).stderr(news);
+        change(&mut starting)?;
         let clustr = clustr.to_owned();
         Ok(Self { started: Started::with_output(&mut starting)?, clustr, folder, port })
     }

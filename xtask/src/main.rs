@@ -55,7 +55,7 @@ const CHORES: &[Chore] = &[
     },
     Chore {
         name: "soak",
-        does: "[WHAT] [OPTIONS] long trials under load: memory, storm, outage, scaling, reload",
+        does: "[WHAT] [OPTIONS] long trials under load: memory, storm, outage, scaling, shortage, …",
         run: bench::soak,
     },
     Chore { name: "help", does: "this page", run: help },

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clustr_benches::places::Places;
 use clustr_benches::primary::Primary;
@@ -23,11 +24,13 @@ struct Part {
     run: fn(&Places, &[String]) -> Result<(), String>,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 7] = [
     Part { name: "memory", run: memory },
     Part { name: "storm", run: |places, words| in_each(places, words, "--kills", 500, storm) },
     Part { name: "outage", run: |places, words| in_each(places, words, "--outages", 10, trials::outage) },
     Part { name: "scaling", run: |places, words| in_each(places, words, "--rounds", 10, scaling) },
+    Part { name: "shortage", run: |places, words| in_each(places, words, "--times", 5, shortage) },
+    Part { name: "lingering", run: |places, words| in_each(places, words, "--clinging", 50, lingering) },
     Part { name: "reload", run: |places, words| in_each(places, words, "--reloads", 10, reload) },
 ];
 
@@ -87,6 +90,15 @@ fn in_each(
 
 fn storm(subject: Subject<'_>, kills: u32) -> Outcome {
     trials::storm(subject, kills as usize)
+}
+
+fn shortage(subject: Subject<'_>, times: u32) -> Outcome {
+    (0..times).map(|_| trials::shortage(subject)).collect::<Result<Vec<_>, _>>().map(|lines| lines.join("\n"))
+}
+
+/// With a `--stop-timeout` that none of the old workers would reach: they are pressed for room.
+fn lingering(subject: Subject<'_>, reloads: u32) -> Outcome {
+    trials::lingering(subject, reloads, Duration::from_secs(60))
 }
 
 /// Over TCP and, where a Unix socket can be shared so, over that.

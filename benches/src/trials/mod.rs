@@ -3,18 +3,22 @@
 //! Owns what happens and what is judged, once: the tests of `clustr-cli` run it briefly, `soak` for long. Each trial
 //! returns a line that says what was counted, or why it has failed.
 
+mod lingering;
 mod logs;
 mod outage;
 mod reloads;
 mod scaling;
+mod shortage;
 mod storm;
 
 use std::path::Path;
 use std::time::Duration;
 
+pub use lingering::lingering;
 pub use outage::outage;
 pub use reloads::{Reloads, reloads};
 pub use scaling::scaling;
+pub use shortage::shortage;
 pub use storm::storm;
 
 use crate::load::{self, Pace, Plan, Running, Tally};

@@ -1,6 +1,7 @@
 //! Misfortune under load, briefly: `cargo xtask soak` does the same for long.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clustr_benches::trials::{self, Outcome, Reloads, Subject};
 
@@ -76,6 +77,26 @@ fn reloads_fail_no_request_over_a_unix_socket_that_is_shared() {
 #[test]
 fn reloads_fail_no_request_over_a_unix_socket_whose_connections_are_handed_over() {
     with_node(|_| told(trials::reloads(subject("handoff"), Reloads { unix: true, ..BRIEFLY })));
+}
+
+#[test]
+fn a_host_that_is_short_of_everything_for_a_while_loses_nobody_in_shared() {
+    with_node(|_| told(trials::shortage(subject("shared"))));
+}
+
+#[test]
+fn a_host_that_is_short_of_everything_for_a_while_loses_nobody_in_per_worker() {
+    in_queues(trials::shortage);
+}
+
+#[test]
+fn a_host_that_is_short_of_everything_for_a_while_loses_nobody_in_handoff() {
+    with_node(|_| told(trials::shortage(subject("handoff"))));
+}
+
+#[test]
+fn fifty_reloads_with_clients_that_never_close_leave_few_old_generations_and_none_for_long() {
+    with_node(|_| told(trials::lingering(subject("shared"), 50, Duration::from_millis(500))));
 }
 
 const BRIEFLY: Reloads = Reloads { count: 3, per_second: Some(300.0), unix: false };
