@@ -27,7 +27,7 @@ use crate::primary::Primary;
 use crate::wait;
 
 /// Long enough for anything that takes a moment.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// So many clients at the most, and so at most that many wait: less than half of node's backlog of 511.
 const CLIENTS: usize = 250;
@@ -71,6 +71,7 @@ fn short_connections(primary: &Primary, per_second: f64) -> Result<Running, Stri
         clients: CLIENTS,
         pace: Pace::PerSecond(per_second),
         duration_max: Duration::from_secs(3_600),
+        request_timeout: SOON,
         ..Plan::short(primary.address())
     };
     load::start(&plan).map_err(|error| error.to_string())

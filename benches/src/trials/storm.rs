@@ -34,8 +34,11 @@ pub fn storm(subject: Subject<'_>, kills: usize) -> Outcome {
     Ok(format!("{}: {tally}, {kills} kills, {unlogged} failures in no log", subject.share))
 }
 
-/// Kills the longest-lived worker, again and again; as soon as somebody was answered since, for on a busy machine workers
-/// may take longer to start than the storm lets them live, and then nobody could be.
+/// Between two kills so many are answered, at least: on a busy machine workers may take longer to start than the storm
+/// would let them live, and then nobody could be.
+const ANSWERS: u64 = 50;
+
+/// Kills the longest-lived worker, again and again.
 fn kill(primary: &Primary, load: &Running, kills: usize) -> Result<Vec<Killed>, String> {
     let mut killed = Vec::new();
     for _ in 0..kills {
@@ -45,7 +48,7 @@ fn kill(primary: &Primary, load: &Running, kills: usize) -> Result<Vec<Killed>, 
         }
         let answered = load.succeeded();
         wait::observe_for(REST);
-        wait::until_true("an answer between two kills", SOON, || load.succeeded() > answered)?;
+        wait::until_true("answers between two kills", SOON, || load.succeeded() >= answered + ANSWERS)?;
     }
     ensure(killed.len() * 10 >= kills * 9, || format!("only {} of {kills} found a worker", killed.len()))?;
     Ok(killed)
