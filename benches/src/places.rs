@@ -44,6 +44,13 @@ impl Places {
         self.folder.parent().unwrap_or(&self.folder).join("bench")
     }
 
+    /// The workspace's own folder.
+    #[must_use]
+    pub fn root() -> PathBuf {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        here.parent().unwrap_or(here).to_path_buf()
+    }
+
     /// Where the chore keeps the peers that it fetched.
     #[must_use]
     pub fn peers(&self) -> PathBuf {

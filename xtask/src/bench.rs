@@ -11,7 +11,7 @@ use crate::{Outcome, nearest, peers, run};
 const PARTS: &str = include_str!("../../benches/parts.txt");
 
 /// The comparison's own options.
-const OPTIONS: &[&str] = &["--quick", "--peers", "--against", "--help"];
+const OPTIONS: &[&str] = &["--quick", "--peers", "--against", "--write", "--help"];
 
 /// What was asked for, with nothing unknown in it.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -54,8 +54,10 @@ fn benches(what: &str) -> std::process::Command {
 fn help() -> String {
     let names = peers::names().collect::<Vec<_>>().join(",");
     format!(
-        "cargo xtask bench [PART...] [--quick] [--peers {names}|none] [--against REPORT.json]\n\
-         cargo xtask bench micro -- ARGS       criterion, with its own arguments\n\n{PARTS}all         all of these"
+        "cargo xtask bench [PART...] [--quick] [--peers {names}|none] [--against REPORT.json] [--write]\n\
+         cargo xtask bench micro -- ARGS       criterion, with its own arguments\n\n{PARTS}all         all of these\n\n\
+         The report is in target/bench: report.md, report.json, plots. --against compares with an earlier report.json;\n\
+         --write puts the report into docs/performance.md."
     )
 }
 
@@ -75,7 +77,7 @@ impl Asked {
                     Some(list.clone())
                 }
                 "--against" => Some(absolute(args.next().ok_or("--against needs a file")?)?),
-                "--quick" | "all" => None,
+                "--quick" | "--write" | "all" => None,
                 part if parts().any(|known| known == part) => None,
                 other => return Err(unknown(other)),
             };

@@ -1,4 +1,4 @@
-//! `bench [PART...] [--peers NAME,...] [--quick] [--against FILE]`: clustr beside its peers, in one run.
+//! `bench [PART...] [--peers NAME,...] [--quick] [--against FILE] [--write]`: clustr beside its peers, in one run.
 //!
 //! Owns the way from words to a report. Ends with 0 whether a goal is held or missed: numbers are for reading, tests are
 //! for judging. Called by `cargo xtask bench`, which builds what is measured and fetches the peers.

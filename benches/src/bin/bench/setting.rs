@@ -26,6 +26,8 @@ pub(crate) struct Setting {
     pub(crate) effort: Effort,
     pub(crate) peers: Peers,
     pub(crate) progress: Progress,
+    /// Whether the report goes into the documentation.
+    pub(crate) write: bool,
     /// Whether one part was asked for, and no other.
     pub(crate) alone: bool,
     /// What went wrong with peers since the last section.
@@ -38,7 +40,15 @@ impl Setting {
         let peers = Peers::find(&places, &words.peers);
         let progress = Progress::new(words.parts.len());
         let alone = words.parts.len() == 1;
-        Ok(Self { places, effort: words.effort, peers, progress, alone, excuses: RefCell::default() })
+        Ok(Self {
+            places,
+            effort: words.effort,
+            peers,
+            progress,
+            write: words.write,
+            alone,
+            excuses: RefCell::default(),
+        })
     }
 
     /// The one or the other, by effort.

@@ -16,17 +16,25 @@ pub(crate) struct Words {
     pub(crate) effort: Effort,
     /// An earlier run's JSON, to compare with.
     pub(crate) against: Option<PathBuf>,
+    /// Whether the report goes into `docs/performance.md`.
+    pub(crate) write: bool,
 }
 
 impl Words {
     pub(crate) fn parse(words: &[String]) -> Result<Self, String> {
-        let mut asked =
-            Self { parts: Vec::new(), peers: KNOWN.to_vec(), effort: Effort::Full, against: None };
+        let mut asked = Self {
+            parts: Vec::new(),
+            peers: KNOWN.to_vec(),
+            effort: Effort::Full,
+            against: None,
+            write: false,
+        };
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
             match word {
                 "all" => asked.parts.extend(&PARTS),
                 "--quick" => asked.effort = Effort::Quick,
+                "--write" => asked.write = true,
                 "--against" => asked.against = Some(words.next().ok_or("--against needs a file")?.into()),
                 "--peers" => asked.peers = peers(words.next().ok_or("--peers needs names")?)?,
                 name => asked.parts.push(part(name)?),
@@ -73,7 +81,8 @@ mod tests {
 
     #[test]
     fn parts_and_peers_are_chosen() {
-        let asked = parse("restart memory --quick --peers node,nginx --against old.json").unwrap();
+        let asked = parse("restart memory --quick --peers node,nginx --against old.json --write").unwrap();
+        assert!(asked.write && !parse("").unwrap().write);
         assert_eq!(asked.parts.iter().map(|part| part.name).collect::<Vec<_>>(), ["restart", "memory"]);
         assert_eq!(asked.peers, [Name::Node, Name::Nginx]);
         assert_eq!((asked.effort, asked.against), (Effort::Quick, Some("old.json".into())));

@@ -6,12 +6,14 @@ pub(crate) mod against;
 mod json;
 mod machine;
 mod markdown;
+mod page;
 mod plot;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clustr_benches::places::Places;
 use clustr_benches::series::Series;
 use serde_json::Value;
 
@@ -160,6 +162,9 @@ impl Report {
         setting.progress.aside(|| println!("{text}"));
         self.text.push_str(&text);
         self.keep()?;
+        if setting.write {
+            page::keep(&Places::root(), &self.folder, &self.text)?;
+        }
         println!("report: {}", self.folder.join("report.md").display());
         Ok(())
     }
