@@ -24,6 +24,8 @@ use crate::sharing::revive;
 /// How long all queues have to be empty until nobody looks any more.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Between two looks that only tell who waits for a worker that is gone, and who else is on the port.
+const IDLE_LOOK: Duration = Duration::from_millis(100);
 /// How soon a stranger is noticed while clients come.
 const STRANGERS_EVERY: Duration = Duration::from_millis(900);
 
@@ -222,7 +224,8 @@ impl Seats {
         self.watch.rhythm = if is_enough {
             Rhythm::Edges
         } else {
-            Rhythm::Looks(Looking { next_at: now + health.next_look(), quiet_since, strangers_at })
+            let pause = if self.watch.steers { health.next_look() } else { IDLE_LOOK };
+            Rhythm::Looks(Looking { next_at: now + pause, quiet_since, strangers_at })
         };
     }
 
@@ -249,8 +252,10 @@ impl Seats {
     fn look_at_all(&mut self, table: &mut Table, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, queues) in table.ports() {
-            self.revive(number, queues);
-            let changes = self.look_at_port(number, queues, now);
+            let (changes, is_deaf) = self.look_at_port(number, queues, now);
+            if is_deaf {
+                self.revive(number, queues);
+            }
             let is_filled_anew = changes.iter().any(|(_, change)| is_for_the_kernel(*change));
             events.extend(changes.into_iter().filter_map(|(holder, change)| event(holder?, change)));
             if is_filled_anew {
@@ -265,9 +270,6 @@ impl Seats {
         let is_deaf = |seat: &Seat| matches!(queues.waiting(seat.queue), Err(QueueError::Deaf));
         let deaf: Vec<Key> =
             self.seats.iter().filter(|seat| seat.number == number && is_deaf(seat)).map(Seat::key).collect();
-        if deaf.is_empty() {
-            return;
-        }
         let revived = queues.revive();
         for seat in self.seats.iter_mut().filter(|seat| deaf.contains(&seat.key())) {
             self.watch.health.forget(seat.key());
@@ -283,18 +285,28 @@ impl Seats {
         }
     }
 
-    fn look_at_port(&mut self, number: u64, queues: &Queues, now: Time) -> Vec<(Option<WorkerId>, Change)> {
+    /// What one look at the queues of a port shows, and whether one of them was shut down.
+    fn look_at_port(
+        &mut self,
+        number: u64,
+        queues: &Queues,
+        now: Time,
+    ) -> (Vec<(Option<WorkerId>, Change)>, bool) {
+        let (mut changes, mut is_deaf) = (Vec::new(), false);
         if queues.kind() == Kind::Datagram {
-            return Vec::new();
+            return (changes, is_deaf);
         }
-        let health = &mut self.watch.health;
-        let look = |seat: &Seat| {
-            let waiting = queues.waiting(seat.queue).ok()?;
-            Some((seat.holder, health.look(seat.key(), waiting, now)?))
-        };
         // Where two workers have one queue, it does not tell which of them accepts.
-        let told = |seat: &&Seat| seat.number == number && seat.before.is_none();
-        self.seats.iter().filter(told).filter_map(look).collect()
+        for seat in self.seats.iter().filter(|seat| seat.number == number && seat.before.is_none()) {
+            match queues.waiting(seat.queue) {
+                Ok(waiting) => {
+                    let change = self.watch.health.look(seat.key(), waiting, now);
+                    changes.extend(change.map(|change| (seat.holder, change)));
+                }
+                Err(error) => is_deaf |= matches!(error, QueueError::Deaf),
+            }
+        }
+        (changes, is_deaf)
     }
 }
 
