@@ -97,6 +97,8 @@ pub enum Wear {
     MaxRequests,
     /// The time of day has come.
     Schedule,
+    /// Somebody waits where only a worker that is started now can serve them.
+    Stranded,
 }
 
 /// Why one worker is replaced.
@@ -120,6 +122,7 @@ impl Why {
             Self::Worn(Wear::MaxAge) => "max-age",
             Self::Worn(Wear::MaxRequests) => "max-requests",
             Self::Worn(Wear::Schedule) => "schedule",
+            Self::Worn(Wear::Stranded) => "stranded",
         }
     }
 }

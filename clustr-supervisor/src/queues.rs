@@ -3,7 +3,7 @@
 //! Owns nothing: the queues are `sharing`'s. Never decides which worker leaves: it says the word that was held back.
 //! Called by the loop of the supervisor, last in a turn.
 
-use clustr_core::{Event, SlotState};
+use clustr_core::{Event, SlotId, SlotState, Wear, WorkerId};
 
 use crate::supervisor::{Supervisor, is_hopeful};
 
@@ -29,6 +29,7 @@ impl Supervisor {
         for fact in self.sharing.tend_queues(&mut self.reactor, has_hope, self.now) {
             self.tell(fact);
         }
+        self.take_the_stranded();
     }
 
     /// A slot for whose next worker clients wait does not rest.
@@ -39,5 +40,23 @@ impl Supervisor {
             }
         }
         self.pump();
+    }
+
+    /// Where somebody waits in a queue whose worker is gone for good (of a reload that failed, say), and nobody can be given
+    /// them, one worker is replaced: the new one takes that queue and serves them, the old one finishes its own.
+    fn take_the_stranded(&mut self) {
+        for slot in self.sharing.stranded() {
+            if let Some(worker) = self.replaceable(slot) {
+                self.inbox.push_back(Event::Worn(worker, Wear::Stranded));
+            }
+        }
+        self.pump();
+    }
+
+    /// The worker of this slot, else of any other.
+    fn replaceable(&self, slot: SlotId) -> Option<WorkerId> {
+        let ready = |view: &clustr_core::SlotView| view.worker.filter(|_| view.state == SlotState::Ready);
+        let own = self.app.slot(slot).and_then(|view| ready(&view));
+        own.or_else(|| self.app.slots().find_map(|view| ready(&view)))
     }
 }

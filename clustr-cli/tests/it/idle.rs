@@ -4,25 +4,34 @@ use std::time::Duration;
 
 use clustr_benches::load::{self, Plan};
 use clustr_benches::started::signal_pid;
-use clustr_benches::{facts, wait};
+use clustr_benches::{facts, http, wait};
 use rustix::process::Signal;
 
 use crate::harness::node::with_node;
 use crate::harness::{Primary, Run, SOON, ensure, example, hold, known};
 
 #[test]
-fn an_idle_primary_does_not_wake_up_in_ten_seconds() {
+fn an_idle_primary_does_not_wake_up_in_ten_seconds_in_any_sharing() {
     with_node(|node| {
-        let mut primary = Run::new(&[&node.program, &example("app.js")]).workers(2).start()?;
-        primary.wait_ready(2)?;
-        primary.wait_count("running", 1)?;
-        settle(&primary)?;
-        let before = known("wake-ups", facts::wake_ups(primary.pid()))?;
+        let start = |share| {
+            let run = Run::new(&[&node.program, &example("app.js")]).workers(2).options(&["--share", share]);
+            let primary = run.start()?;
+            primary.wait_ready(2)?;
+            primary.wait_count("running", 1)?;
+            // Who was looked for while somebody came is looked for no longer.
+            http::get(primary.address(), "/")?;
+            Ok::<Primary, String>(primary)
+        };
+        let mut primaries: Vec<Primary> =
+            ["shared", "per-worker", "handoff"].into_iter().map(start).collect::<Result<_, _>>()?;
+        primaries.iter().try_for_each(settle)?;
+        let count = |primary: &Primary| known("wake-ups", facts::wake_ups(primary.pid()));
+        let before: Vec<u64> = primaries.iter().map(count).collect::<Result<_, _>>()?;
         wait::observe_for(Duration::from_secs(10));
-        let after = known("wake-ups", facts::wake_ups(primary.pid()))?;
-        println!("idle PSS {} kB", known("PSS", facts::pss_bytes(primary.pid()))? / 1024);
-        ensure!(before == after, "woke up {} times in 10 s", after - before);
-        primary.stop()
+        let after: Vec<u64> = primaries.iter().map(count).collect::<Result<_, _>>()?;
+        println!("idle PSS {} kB", known("PSS", facts::pss_bytes(primaries[0].pid()))? / 1024);
+        ensure!(before == after, "woke up in 10 s: {before:?} {after:?}");
+        primaries.iter_mut().try_for_each(Primary::stop)
     });
 }
 

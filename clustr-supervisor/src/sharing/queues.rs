@@ -34,6 +34,8 @@ use watch::Watch;
 const REOPEN_GRACE: Duration = Duration::from_millis(200);
 /// How often it is looked whether a queue may go.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a queue that nobody takes is kept for whoever waits in it, until a worker is started that does: longer than a start.
+const STRANDED_WAIT: Duration = Duration::from_secs(60);
 
 /// The queues of all ports, and whose they are.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) struct Seats {
     /// Strangers of whom was told, by inode.
     told: BTreeSet<u64>,
     changed: bool,
+    /// Of these slots a worker is wanted who takes a queue in which somebody waits.
+    stranded: Vec<SlotId>,
     watch: Watch,
     facts: Vec<Fact>,
 }
@@ -74,6 +78,8 @@ struct Leaving {
     /// The handshakes that were under way when it was not filled any more, and still are; not known before it was asked.
     half_open: Option<BTreeSet<HalfOpen>>,
     next_at: Option<Time>,
+    /// Somebody waits in it, and a worker was asked for who takes it: until then it stays.
+    stays_until: Option<Time>,
 }
 
 /// How the queues of one primary are filled, for as long as it lives.
@@ -94,6 +100,7 @@ impl Seats {
             patience,
             told: BTreeSet::new(),
             changed: false,
+            stranded: Vec::new(),
             watch: Watch::new(hang_timeout),
             facts: Vec::new(),
         }
@@ -286,8 +293,8 @@ impl Seats {
         }
     }
 
-    /// Closes queues to which no handshake is under way any more, once they are empty if somebody empties them. Where no
-    /// queue is live all stay: who comes, waits.
+    /// Closes queues to which no handshake is under way any more, once they are empty if somebody can empty them: another
+    /// worker, or one that is started for it. Where no queue is live all stay: who comes, waits.
     fn let_go(
         &mut self,
         number: u64,
@@ -303,10 +310,20 @@ impl Seats {
         }
         let mut over = Vec::new();
         for seat in self.seats.iter_mut().filter(|seat| seat.number == number) {
-            let is_over = seat.leaving.as_mut().is_some_and(|leaving| leaving.is_over(queues, now));
-            if is_over && !(is_emptied && queues.waiting(seat.queue).is_ok_and(|count| count > 0)) {
-                over.push((seat.queue, seat.slot));
+            let Some(leaving) = &mut seat.leaving else { continue };
+            if !leaving.is_over(queues, now) {
+                continue;
             }
+            if queues.waiting(seat.queue).is_ok_and(|count| count > 0) {
+                if !is_emptied && leaving.stays_until.is_none() {
+                    leaving.stays_until = Some(now + STRANDED_WAIT);
+                    self.stranded.push(seat.slot);
+                }
+                if is_emptied || leaving.stays_until.is_some_and(|until| until > now) {
+                    continue;
+                }
+            }
+            over.push((seat.queue, seat.slot));
         }
         for (queue, slot) in over {
             let is_it = |seat: &mut Seat| (seat.number, seat.queue) == (number, queue);
@@ -320,6 +337,11 @@ impl Seats {
                 Err(error) => self.facts.push(not_steered(queues, &error)),
             }
         }
+    }
+
+    /// Slots of which a worker is wanted now, to take a queue in which somebody waits; each queue once.
+    pub(super) fn stranded(&mut self) -> Vec<SlotId> {
+        std::mem::take(&mut self.stranded)
     }
 
     /// Whoever else has joined a port is named at the end of this turn.

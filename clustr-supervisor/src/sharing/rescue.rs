@@ -52,6 +52,11 @@ impl Sharing {
         seats.awaited(&mut self.table, |number| handoff.has_taker(number, |id| !unfit.contains(&id)))
     }
 
+    /// Slots of which a worker is wanted that takes a queue whose own is gone for good.
+    pub(crate) fn stranded(&mut self) -> Vec<SlotId> {
+        self.seats.as_mut().map_or_else(Vec::new, super::queues::Seats::stranded)
+    }
+
     /// A worker that was asked has shown that it goes on.
     pub(super) fn show_life(&mut self, id: WorkerId, now: Time) -> Vec<Event> {
         self.seats.as_mut().map_or_else(Vec::new, |seats| seats.lives(id, &mut self.table, now))

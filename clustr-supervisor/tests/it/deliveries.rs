@@ -43,6 +43,9 @@ pub(crate) fn serve(kind: &str) {
     if kind == "plain" {
         return accept_plainly();
     }
+    if kind == "sits" {
+        return sit();
+    }
     let mut worker = Worker::from_env().unwrap().unwrap();
     if kind == "exhausted" {
         setrlimit(Resource::Nofile, Rlimit { current: Some(FEW), maximum: Some(FEW) }).unwrap();
@@ -61,6 +64,12 @@ pub(crate) fn serve(kind: &str) {
         }
         kept.retain(is_open);
     }
+}
+
+/// Accepts nobody, and ends when it has counted as ready for a while.
+fn sit() {
+    std::thread::sleep(Duration::from_millis(1_700));
+    panic!("this version does not hold");
 }
 
 /// A program that knows nothing but the descriptor, and waits in accept(2).

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::Signal;
 
 use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
-use crate::fixture::{DEADLINE, Primary, config};
+use crate::fixture::{DEADLINE, Primary, WORKER, config};
 
 pub(crate) fn queued(config: &mut Config) {
     listening(Share::PerWorker, "channel")(config);
@@ -256,4 +256,26 @@ fn a_stranger_that_was_first_is_no_neighbour() {
     let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
     let said: Vec<String> = causes.map(ToString::to_string).collect();
     assert!(said.join(": ").contains("in use"), "{said:?}");
+}
+
+#[test]
+fn who_waits_in_a_queue_of_a_version_that_failed_is_answered_by_a_worker_of_the_old_one() {
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::PerWorker, "plain")(config);
+        config.delivery.channel = false;
+    });
+    let address = primary.address();
+    wait_for_all(address, &primary.pids());
+    let mut news = primary.news();
+    let mut control = primary.connect();
+    control.send(&format!(r#"{{"id":1,"cmd":"reload","env":{{"{WORKER}":"sits"}}}}"#));
+    (0..2).for_each(|_| drop(news.wait_for(r#""news":"ready""#)));
+    // Sent to the new version, which accepts nobody and ends.
+    let clients: Vec<_> = (0..20).map(|_| opened(address, "hello")).collect();
+    news.wait_for(r#""news":"rolled-back""#);
+    let answers: Vec<String> = clients.into_iter().map(heard).collect();
+    assert!(answers.iter().all(|answer| !answer.is_empty()), "{answers:?}");
+    let status = primary.status();
+    let workers = status["apps"][0]["workers"].as_array().unwrap();
+    assert!(workers.iter().all(|worker| worker["generation"] == 1), "{status}");
 }
