@@ -134,6 +134,10 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run --live yes -- node app.js",
         "run --live-every 1s -- node app.js",
         "run --live http:/ --live-failures 0 -- node app.js",
+        "run --max-rss 400 -- node app.js",
+        "run --max-age 0s -- node app.js",
+        "run --max-requests 0 -- node app.js",
+        "run --recycle-at 25:00 -- node app.js",
         "demo --port 0",
         "demo --duration 0s",
     ]));
@@ -153,6 +157,7 @@ fn a_listener_that_cannot_be_had_is_named_before_anything_is_started() {
         "run -l unix:app.sock --ready notify -- /bin/sh",
         "run -l :0 --share shared --ready http:/health -- /bin/sh",
         "run -l :0 --share shared --live http:/health -- /bin/sh",
+        "run -l :0 --max-requests 1000 -- /bin/sh",
     ]));
 }
 
@@ -251,7 +256,7 @@ fn check_says_what_run_would_do() {
     golden!(place.transcript(&[
         "check -n 3 --env A=1 --env-file vars.env --ready message --stop-timeout 1m -- /bin/sh app.sh",
         "check -n 1 --name shop --log json -- /bin/sh",
-        "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s --watchdog 3s -- /bin/sh",
+        "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s --watchdog 3s --max-rss 400M --max-age 12h --recycle-at 04:30 -- /bin/sh",
         "check -n 1 -l unix:app.sock --delivery channel --ready delay:2s -- /bin/sh",
         "check -n 1 -- ./absent",
     ]));

@@ -147,6 +147,12 @@ impl Policy {
         self.stop_timeout
     }
 
+    /// How long a worker may have been ready until it is recycled.
+    #[must_use]
+    pub const fn max_age(&self) -> Option<Duration> {
+        self.max_age
+    }
+
     /// From a worker's start until its readiness is overdue.
     #[must_use]
     pub const fn ready_timeout(&self) -> Duration {

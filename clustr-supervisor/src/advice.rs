@@ -3,6 +3,10 @@
 //! Owns the few failures that are worth a word of advice, told from a worker's last lines. Never decides anything.
 //! Called by `execute` when a slot gives up.
 
+use clustr_core::SlotId;
+
+use crate::oom::Shortage;
+
 /// What is known of a slot that gave up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastWords<'a> {
@@ -37,6 +41,21 @@ pub(crate) fn advise(last: LastWords<'_>) -> Option<Advice> {
             .into(),
         hint: "clustr run -- node app.js, or clustr run -n 1 -- …".into(),
     })
+}
+
+/// On a worker that the kernel has killed for want of memory.
+pub(crate) fn out_of_memory(shortage: Shortage, slot: SlotId) -> Advice {
+    let (detail, hint) = match shortage {
+        Shortage::Cgroup => (
+            format!("slot={slot} was killed by the kernel: its cgroup is out of memory"),
+            "fewer workers (-n), a higher limit, or --max-rss 400M, which replaces a worker before it comes to that",
+        ),
+        Shortage::Host => (
+            format!("slot={slot} was probably killed by the kernel: the host was out of memory"),
+            "free -m; dmesg | grep -i oom; fewer workers (-n), or --max-rss 400M, which replaces a worker before it comes to that",
+        ),
+    };
+    Advice { detail, hint: hint.into() }
 }
 
 /// How to find out who it is, with the port if a line names one after a colon: `:::3001`, `127.0.0.1:3001`.

@@ -3,6 +3,7 @@
 //! Owns the shape of a primary's wishes. Never reads files, arguments or the environment: callers do.
 
 mod probe;
+mod recycling;
 mod share;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub use clustr_net::{Addr, Options};
 use nix::sys::signal::Signal;
 
 pub use self::probe::{Liveness, Port, Probe, ProbeError};
+pub use self::recycling::{Recycling, TimeOfDay, TimeOfDayError};
 pub use self::share::Chosen;
 
 /// Everything a primary needs to know.
@@ -49,6 +51,8 @@ pub struct Config {
     /// How often workers shall say that they are alive, once they are ready: `WATCHDOG_USEC`, sd_watchdog_enabled(3). One
     /// that lets this time pass is failing. `None`: they need not.
     pub watchdog: Option<Duration>,
+    /// When workers have served long enough, besides the policy's largest age.
+    pub recycling: Recycling,
     /// The polite stop signal; SIGTERM by default.
     pub stop_signal: Signal,
     /// What becomes of the workers' output.
@@ -94,6 +98,7 @@ impl Config {
             ready: ReadyWhen::Auto,
             live: None,
             watchdog: None,
+            recycling: Recycling::default(),
             stop_signal: Signal::SIGTERM,
             output: Output::Prefix,
             log_file: None,
@@ -233,6 +238,19 @@ pub enum Share {
     PerWorker,
     /// The primary accepts, and hands each connection to one worker; datagrams are shared.
     Handoff,
+}
+
+impl Share {
+    /// The word on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Shared => "shared",
+            Self::PerWorker => "per-worker",
+            Self::Handoff => "handoff",
+        }
+    }
 }
 
 /// Which worker gets a connection.

@@ -11,7 +11,7 @@ use clustr_net::listener::OptionsError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
 
-use crate::config::Probe;
+use crate::config::{Probe, Share};
 use crate::control::place::errno;
 use crate::news::span;
 use crate::process::LookupError;
@@ -142,6 +142,9 @@ pub enum ListenError {
     /// Every port may be a client's.
     #[error("{0} needs source ports that no client has, and net.ipv4.ip_local_port_range leaves none")]
     NoProbePorts(Probe),
+    /// Nobody knows how many connections a worker had.
+    #[error("connections of workers are not counted in sharing `{}`: there they accept for themselves", .0.name())]
+    Uncounted(Share),
     /// A way to choose workers that this sharing has not.
     #[error("connections cannot be balanced by '{0}' in this sharing")]
     Balance(&'static str),
@@ -175,6 +178,7 @@ impl ListenError {
                  connections from its first accept on"
                     .into(),
             ),
+            Self::Uncounted(_) => Some("--share handoff; or --max-age, or --max-rss".into()),
             Self::NoWayToProbe(_) => Some("--share per-worker; or exec:COMMAND, or tcp:PORT for a port of its own".into()),
             Self::NoProbePorts(_) => Some("sysctl -w net.ipv4.ip_local_port_range='32768 60999'".into()),
             Self::NoQueues(_) => Some("--share shared".into()),

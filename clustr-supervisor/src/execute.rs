@@ -4,9 +4,10 @@
 
 use clustr_core::{Action, Actions, Answer, Event, Generation, Notice, SlotId, Ticket, WorkerId};
 
-use crate::advice::{Advice, LastWords, advise};
+use crate::advice::{Advice, LastWords, advise, out_of_memory};
 use crate::control::{Setback, rolled_back};
 use crate::news::Fact;
+use crate::oom::Shortage;
 use crate::supervisor::Supervisor;
 use crate::tell::{self, Knowledge};
 use crate::worker::Worker;
@@ -48,6 +49,9 @@ impl Supervisor {
         if let Notice::GaveUp { slot, .. } = notice {
             self.advise(slot);
         }
+        if let Notice::Exited { worker, expected: false, .. } = notice {
+            self.advise_on_memory(worker);
+        }
         if let Notice::Overdue { worker, .. } = notice {
             self.explain_delay(worker);
         }
@@ -56,6 +60,7 @@ impl Supervisor {
             self.probes.ready(worker, self.now);
             self.watchdogs.ready(worker, self.now);
             self.sharing.settled(worker);
+            self.begin_to_wear(worker);
             if assumed {
                 self.doubt(worker);
             }
@@ -93,6 +98,13 @@ impl Supervisor {
         if let Some(desk) = &mut self.desk {
             desk.answer(ticket, answer, setback.as_ref());
         }
+    }
+
+    /// The kernel has killed a worker for want of memory, as far as can be known.
+    fn advise_on_memory(&mut self, id: WorkerId) {
+        let Some(shortage) = self.short.get(&id) else { return };
+        let Advice { detail, hint } = out_of_memory(*shortage, id.slot);
+        self.tell(Fact::Warning { detail, hint: Some(hint) });
     }
 
     /// A worker was not ready in time: what it was asked last, and why that was not good.
@@ -140,6 +152,7 @@ impl Supervisor {
     fn stop_watching(&mut self, id: WorkerId) {
         self.probes.stop(id, &mut self.reactor);
         self.watchdogs.forget(id);
+        self.recycling.forget(id);
     }
 
     /// A worker that serves a queue of its own empties that first.
@@ -188,6 +201,10 @@ impl Knowledge for Supervisor {
 
     fn changed_file(&self) -> Option<String> {
         self.changed_file.as_ref().map(|path| path.display().to_string())
+    }
+
+    fn shortage(&self, worker: WorkerId) -> Option<Shortage> {
+        self.short.get(&worker).copied()
     }
 
     fn spawn_error(&self) -> (String, Option<String>) {

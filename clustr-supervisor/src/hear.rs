@@ -64,6 +64,10 @@ impl Supervisor {
             // Somebody else has reaped it, in a program that embeds us, say: it ended, nobody knows how.
             Err(_) => Exit::Code(UNKNOWN_CODE),
         };
+        if matches!(exit, Exit::Signal { number, .. } if number == Signal::SIGKILL as i32) {
+            let shortage = self.oom_kills.claim(self.now);
+            self.short.extend(shortage.map(|shortage| (id, shortage)));
+        }
         self.hear_last_words(id);
         self.sharing.vacate(id);
         self.logs.drain(id.slot.0, id.incarnation, &mut self.reactor, self.now);

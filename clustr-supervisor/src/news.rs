@@ -60,6 +60,9 @@ pub enum Fact {
         expected: bool,
         was_ready: bool,
         lived_ms: u64,
+        /// The kernel killed it for want of memory: of the `cgroup`, or probably of the `host`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        out_of_memory: Option<String>,
         /// Its last lines on standard error, where it failed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         last_output: Vec<String>,
@@ -215,8 +218,18 @@ impl fmt::Display for Fact {
 
 impl Fact {
     fn fmt_exited(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Exited { slot, incarnation, pid, code, signal, core_dumped, was_ready, lived_ms, .. } =
-            self
+        let Self::Exited {
+            slot,
+            incarnation,
+            pid,
+            code,
+            signal,
+            core_dumped,
+            was_ready,
+            lived_ms,
+            out_of_memory,
+            ..
+        } = self
         else {
             return Ok(());
         };
@@ -226,6 +239,9 @@ impl Fact {
         }
         if let Some(signal) = signal {
             write!(f, " signal={signal}")?;
+        }
+        if let Some(whose) = out_of_memory {
+            write!(f, " out-of-memory={whose}")?;
         }
         if *core_dumped {
             f.write_str(" core-dumped")?;

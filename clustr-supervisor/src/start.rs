@@ -40,6 +40,7 @@ struct Watches {
 impl Supervisor {
     pub(crate) fn spawn(&mut self, id: WorkerId, generation: Generation) {
         self.sharing.make_room();
+        self.oom_kills.look(self.now);
         let workers = &self.workers;
         self.logs
             .forget_tails(id.slot.0, |incarnation| workers.contains_key(&WorkerId { incarnation, ..id }));

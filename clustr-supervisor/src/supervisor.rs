@@ -29,10 +29,12 @@ use crate::generations::Generations;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
+use crate::oom::{OomKills, Shortage};
 use crate::probe::Probes;
 use crate::process::{Courtesy, Record, Strangers, end_orphans};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
+use crate::recycling::Recycling;
 use crate::sharing::Sharing;
 use crate::signals::Signals;
 use crate::sys;
@@ -53,6 +55,10 @@ pub struct Supervisor {
     pub(crate) ailments: Ailments,
     pub(crate) watchdogs: Watchdogs,
     pub(crate) ports: Ports,
+    pub(crate) recycling: Recycling,
+    pub(crate) oom_kills: OomKills,
+    /// Workers that have ended while somebody was short of memory, until that is told.
+    pub(crate) short: BTreeMap<WorkerId, Shortage>,
     pub(crate) app: App,
     pub(crate) reactor: Reactor,
     pub(crate) courtesy: Courtesy,
@@ -123,6 +129,9 @@ impl Supervisor {
             probes: Probes::new(config.ready.probe().cloned(), config.live.clone()),
             ailments: Ailments::default(),
             watchdogs: Watchdogs::new(config.watchdog),
+            recycling: Recycling::new(&config.recycling, now),
+            oom_kills: OomKills::here(now),
+            short: BTreeMap::new(),
             notices,
             superior: Superior::of(&config.above, now),
             forgets_start: config.forgets_start,
@@ -199,6 +208,7 @@ impl Supervisor {
         }
         self.probe_in_time();
         self.watch_in_time();
+        self.recycle_in_time();
         self.pump();
         if let Some(control) = &mut self.control {
             control.handle_timeout(&mut self.reactor, self.now);
@@ -252,6 +262,7 @@ impl Supervisor {
             self.readiness.deadline(),
             self.probes.deadline(),
             self.watchdogs.deadline(),
+            self.recycling.deadline(),
             superior,
         ];
         dues.into_iter().flatten().min()
@@ -276,6 +287,8 @@ impl Supervisor {
         self.probes.forget(id, &mut self.reactor);
         self.ailments.forget(id);
         self.watchdogs.forget(id);
+        self.recycling.forget(id);
+        self.short.remove(&id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
         let heard = self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
         drop(worker);

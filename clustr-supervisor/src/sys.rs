@@ -1,8 +1,8 @@
 //! Every `unsafe` of this crate: the vfork-style spawn, signals that no safe wrapper asks for or hears without
-//! taking them from others, and the scheduling policy of a thread.
+//! taking them from others, the scheduling policy of a thread, and local time.
 //!
 //! Owns the few calls that cannot be made through `nix` or `rustix`. Never allocates between clone and exec.
-//! Called by `process`, `signals` and `relay` only.
+//! Called by `process`, `signals`, `relay` and `recycling` only.
 //!
 //! The spawn is what glibc's `posix_spawn` does (clone(2) with `CLONE_VM | CLONE_VFORK`), with what it lacks: the
 //! pidfd from the clone itself, `close_range`, a restored descriptor limit, and the failed step's name and errno,
@@ -15,6 +15,9 @@ use std::ptr;
 
 use clustr_net::activation::PidEntry;
 use clustr_net::intercept::Installer;
+
+use crate::config::TimeOfDay;
+use crate::recycling::Zone;
 
 /// The stack that a child uses until its exec: its deepest call is execve(2) itself.
 const STACK_BYTES: usize = 64 * 1024;
@@ -325,6 +328,51 @@ pub(crate) fn schedule_as_batch(batch: bool) -> bool {
     let priority: c_int = 0;
     // SAFETY: the pointer is to a value that outlives the call, which copies it.
     unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority) == 0 }
+}
+
+/// The zone of this process: tzset(3).
+pub(crate) const fn zone() -> LocalZone {
+    LocalZone
+}
+
+/// Local time, as the environment and the system say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalZone;
+
+impl Zone for LocalZone {
+    fn date(&self, unix_s: i64) -> Option<(i32, i32, i32)> {
+        let mut local = midnight((1970, 1, 1));
+        // SAFETY: both pointers are to values that outlive the call, which fills in the second.
+        let filled = unsafe { libc::localtime_r(&raw const unix_s, &raw mut local) };
+        (!filled.is_null()).then_some((local.tm_year + 1900, local.tm_mon + 1, local.tm_mday))
+    }
+
+    fn moment(&self, date: (i32, i32, i32), time: TimeOfDay) -> Option<i64> {
+        let mut local = midnight(date);
+        local.tm_hour = time.hour().into();
+        local.tm_min = time.minute().into();
+        // SAFETY: the pointer is to a value that outlives the call, which puts it into its usual form.
+        let moment = unsafe { libc::mktime(&raw mut local) };
+        // -1 is an error, or a second before 1970.
+        (moment != -1).then_some(moment)
+    }
+}
+
+/// The beginning of a day, whether or not summer time is in force.
+const fn midnight((year, month, day): (i32, i32, i32)) -> libc::tm {
+    libc::tm {
+        tm_sec: 0,
+        tm_min: 0,
+        tm_hour: 0,
+        tm_mday: day,
+        tm_mon: month - 1,
+        tm_year: year - 1900,
+        tm_wday: 0,
+        tm_yday: 0,
+        tm_isdst: -1,
+        tm_gmtoff: 0,
+        tm_zone: ptr::null(),
+    }
 }
 
 unsafe extern "C" {

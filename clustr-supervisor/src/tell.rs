@@ -8,6 +8,7 @@ use clustr_core::{EndReason, Exit, Notice, Verdict, WorkerId};
 
 use crate::clock::millis;
 use crate::news::Fact;
+use crate::oom::Shortage;
 use crate::signals;
 
 /// What the shell knows and the core does not.
@@ -20,6 +21,8 @@ pub(crate) trait Knowledge {
     fn last_output_of_slot(&self, slot: u32) -> Vec<String>;
     /// The file because of which the generation before the last reload cannot be started again.
     fn changed_file(&self) -> Option<String>;
+    /// Who was out of memory when the kernel killed a worker, if that is why it ended.
+    fn shortage(&self, worker: WorkerId) -> Option<Shortage>;
     /// Why the last process could not be made, and what to type.
     fn spawn_error(&self) -> (String, Option<String>);
 }
@@ -108,6 +111,7 @@ fn exited(notice: Notice, known: &impl Knowledge) -> Fact {
         expected,
         was_ready,
         lived_ms: millis(lived),
+        out_of_memory: known.shortage(worker).filter(|_| !expected).map(|shortage| shortage.name().into()),
         last_output,
     }
 }

@@ -3,14 +3,14 @@
 //! Owns their names, their defaults in words, and what their values mean. What they amount to is made in
 //! `commands::run`.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clustr_core::{ExitCodes, Intensity, RestartMode, StopOrder};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, ReadyWhen, Share};
+use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, ReadyWhen, Share, TimeOfDay};
 
 use super::listen;
 use super::values::{self, Choice, HangTimeout, Variable, Workers};
@@ -191,6 +191,19 @@ pub(crate) struct RunOptions {
     /// WATCHDOG_USEC
     #[arg(long, value_name = "TIME", value_parser = values::some_span, help_heading = "Health")]
     pub(crate) watchdog: Option<Duration>,
+    /// Replace a worker, replacement first, when it holds more resident memory than this; looked at every 10 s
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Recycling")]
+    pub(crate) max_rss: Option<u64>,
+    /// The same when it has been ready for so long, ±10 %
+    #[arg(long, value_name = "TIME", value_parser = values::age, help_heading = "Recycling")]
+    pub(crate) max_age: Option<Duration>,
+    /// The same when it has taken so many of the connections that it was handed, or up to a tenth fewer; needs --share
+    /// handoff
+    #[arg(long, value_name = "COUNT", value_parser = values::requests, help_heading = "Recycling")]
+    pub(crate) max_requests: Option<NonZeroU64>,
+    /// The same for all workers, one after the other, at this time of each day; may be repeated
+    #[arg(long, value_name = "HH:MM", value_parser = values::time_of_day, help_heading = "Recycling")]
+    pub(crate) recycle_at: Vec<TimeOfDay>,
     /// How long a worker may take to stop; then it is killed [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Ready and stop")]
     pub(crate) stop_timeout: Option<Duration>,

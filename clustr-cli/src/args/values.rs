@@ -4,19 +4,22 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clustr_core::{ExitCodes, Intensity, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Probe, ProbeError, ReadyWhen};
+use clustr_supervisor::config::{Probe, ProbeError, ReadyWhen, TimeOfDay, TimeOfDayError};
 
 use crate::{dotenv, names};
 
 /// The longest time that makes sense here: a day.
 const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest age of a worker that can be meant.
+const AGE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Why a text is no value of its option, and what to type instead.
 #[derive(Debug)]
@@ -184,6 +187,42 @@ pub(crate) fn probe(text: &str) -> Result<Probe, ValueError> {
 
 fn no_probe(error: &ProbeError) -> ValueError {
     ValueError::new(error.to_string(), error.hint())
+}
+
+/// `400M`, `400MB`, `1.5G`: a size in bytes, in steps of 1,000 as `clustr status` shows them; `300MiB`: in steps of 1,024.
+pub(crate) fn size(text: &str) -> Result<u64, ValueError> {
+    let fault = || ValueError::new("it is no size", "400M or 1.5G");
+    let split = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(fault)?;
+    let (number, unit) = text.split_at(split);
+    let unit = unit.to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let (letter, step) = unit.strip_suffix('i').map_or((unit, 1000_u64), |letter| (letter, 1024));
+    let power = ["k", "m", "g", "t"].iter().position(|known| *known == letter).ok_or_else(fault)?;
+    let factor = (0..=power).fold(1, |factor, _| factor * step);
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = whole.parse().map_err(|_| fault())?;
+    let tenths: u64 = part.parse().ok().filter(|_| part.len() == 1).ok_or_else(fault)?;
+    let bytes = whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(factor / 10 * tenths));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(fault)
+}
+
+/// `12h`, `7days`: longer than other times may be.
+pub(crate) fn age(text: &str) -> Result<Duration, ValueError> {
+    let age = humantime::parse_duration(text).map_err(|error| no_span(text, &error))?;
+    if age.is_zero() || age > AGE_MAX {
+        return Err(ValueError::new("an age is longer than zero and at most a year", "12h or 7days"));
+    }
+    Ok(age)
+}
+
+/// `100000`: at least one.
+pub(crate) fn requests(text: &str) -> Result<NonZeroU64, ValueError> {
+    text.parse().map_err(|_| ValueError::new("it is not a number from 1 on", "100000"))
+}
+
+/// `04:30`.
+pub(crate) fn time_of_day(text: &str) -> Result<TimeOfDay, ValueError> {
+    text.parse().map_err(|error: TimeOfDayError| ValueError::new(error.to_string(), "04:30"))
 }
 
 /// `3`: at least one.
@@ -379,6 +418,25 @@ mod tests {
         assert!(codes.contains(0) && codes.contains(78) && !codes.contains(1));
         for text in ["", "256", "-1", "0,", "a", "0;78"] {
             assert!(exit_codes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_at_most_one_digit_after_the_point() {
+        assert_eq!(size("400M").unwrap(), 400_000_000);
+        assert_eq!(size("1.5GB").unwrap(), 1_500_000_000);
+        assert_eq!(size("300MiB").unwrap(), 300 << 20);
+        assert_eq!(size("8Ki").unwrap(), 8192);
+        for text in ["", "400", "0M", "M", "1.25G", "1.G", ".5G", "-1M", "1X", "4 M", "99999999999T", "1MM"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ages_may_be_longer_than_a_day() {
+        assert_eq!(age("7days").unwrap(), Duration::from_secs(7 * 86_400));
+        for text in ["", "0s", "12", "2years"] {
+            assert!(age(text).is_err(), "{text}");
         }
     }
 

@@ -3,10 +3,12 @@
 //! Owns the listing. The plan is the one that `run` makes; the command is looked up as the primary would.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clustr_supervisor::StartError;
 use clustr_supervisor::config::{
-    Balance, Chosen, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Share,
+    Balance, Chosen, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Recycling,
+    Share,
 };
 
 use super::plan::{self, Plan};
@@ -14,7 +16,7 @@ use crate::args::CheckArgs;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::names::shell_line;
-use crate::render;
+use crate::render::{self, units};
 
 pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
     if args.file.is_some() || args.command.is_empty() {
@@ -40,6 +42,7 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         ready,
         live,
         watchdog,
+        recycling,
         stop_signal,
         output,
         news,
@@ -70,6 +73,10 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
     if let Some(every) = watchdog {
         rows.push(("watchdog", time(*every)));
     }
+    let recycled = recycling_words(recycling, policy.max_age());
+    if !recycled.is_empty() {
+        rows.push(("recycling", recycled));
+    }
     if let Some(control) = control {
         rows.push(("control", control.display().to_string()));
     }
@@ -78,6 +85,21 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         rows.push(("variables", names.join(", ")));
     }
     Ok(rows.iter().map(|(word, text)| format!("{word:<11}{text}\n")).collect())
+}
+
+fn recycling_words(recycling: &Recycling, max_age: Option<Duration>) -> String {
+    let Recycling { max_rss_bytes, max_requests, at } = recycling;
+    let words = [
+        max_rss_bytes.map(|bytes| format!("beyond {}", units::bytes(bytes))),
+        max_age.map(|age| format!("after {}", humantime::format_duration(age))),
+        max_requests.map(|count| format!("after {count} connections")),
+    ];
+    words
+        .into_iter()
+        .flatten()
+        .chain(at.iter().map(|time| format!("at {time}")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn folder(program: &Program) -> String {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_net::notify::{SOCKET_VARIABLE, watchdog};
 use clustr_supervisor::config::{
-    Above, Balance, Config, Delivery, FreshEnv, Liveness, Program, ReadyWhen, Share, Signals,
+    Above, Balance, Config, Delivery, FreshEnv, Liveness, Program, ReadyWhen, Recycling, Share, Signals,
 };
 use clustr_supervisor::control::place;
 use clustr_supervisor::{Signal, StartError};
@@ -73,6 +73,11 @@ pub(crate) fn make(
         ready: options.ready.unwrap_or_default(),
         live,
         watchdog: options.watchdog,
+        recycling: Recycling {
+            max_rss_bytes: options.max_rss,
+            max_requests: options.max_requests,
+            at: options.recycle_at,
+        },
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
         output: options.log.unwrap_or_default(),
         log_file: None,
@@ -231,6 +236,7 @@ fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
         .restart(options.restart.unwrap_or_default())
         .backoff(Backoff { first, cap, ..BACKOFF })
         .ready_timeout(ready_timeout, overdue)
+        .max_age(options.max_age)
         .stop_timeout(options.stop_timeout.unwrap_or(standard.stop_timeout()))
         .stop_order(options.stop_order.unwrap_or_default())
         .stop_exit_codes(options.stop_exit_codes.unwrap_or_default());

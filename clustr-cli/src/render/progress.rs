@@ -222,6 +222,7 @@ mod tests {
             expected: true,
             was_ready: true,
             lived_ms: 1,
+            out_of_memory: None,
             last_output: Vec::new(),
         };
         let facts = [Fact::Scaled { from: 4, to: 2 }, down];

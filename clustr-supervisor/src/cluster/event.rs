@@ -121,6 +121,8 @@ pub enum Event {
         was_ready: bool,
         /// Since its start.
         lived: Duration,
+        /// The kernel killed it for want of memory: of the `cgroup`, or probably of the `host`.
+        out_of_memory: Option<String>,
         /// Its last lines on standard error, where it failed and they were not inherited ([`Output`](crate::config::Output)).
         last_output: Vec<String>,
     },

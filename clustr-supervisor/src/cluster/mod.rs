@@ -63,7 +63,8 @@ use clustr_core::{Overdue, Policy, PolicyBuilder, SLOTS_MAX, Verdict};
 use nix::sys::signal::Signal;
 
 use crate::config::{
-    Balance, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Share, Signals,
+    Balance, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Recycling, Share,
+    Signals,
 };
 use crate::{ListenError, StartError, Supervisor};
 
@@ -221,6 +222,13 @@ impl Cluster {
     /// replaced, replacement first.
     pub fn watchdog(mut self, every: Duration) -> Self {
         self.config.watchdog = Some(every);
+        self
+    }
+
+    /// When workers have served long enough, besides [`PolicyBuilder::max_age`]; they are replaced one after the other,
+    /// replacement first.
+    pub fn recycling(mut self, recycling: Recycling) -> Self {
+        self.config.recycling = recycling;
         self
     }
 

@@ -25,8 +25,12 @@ impl Config {
     /// # Errors
     /// [`ListenError::NoGate`]: such a wish, such an address, and workers that are not known to. [`ListenError::NoWayToProbe`]:
     /// workers that accept from one queue are to be asked one by one, and are no nodes, which can be given the question.
+    /// [`ListenError::Uncounted`]: connections are to be counted that nobody here sees.
     pub fn chosen_share(&self) -> Result<Chosen, ListenError> {
         let chosen = self.choose_share()?;
+        if self.recycling.max_requests.is_some() && chosen.share != Share::Handoff {
+            return Err(ListenError::Uncounted(chosen.share));
+        }
         match (chosen.share, self.http_probe()) {
             (Share::Shared, Some(probe)) if !self.delivery.node => {
                 Err(ListenError::NoWayToProbe(probe.clone()))
@@ -149,6 +153,18 @@ mod tests {
         config.delivery.node = false;
         config.ready = ReadyWhen::Probe("exec:true".parse().unwrap());
         assert_eq!(chosen(&config).0, Share::Shared);
+    }
+
+    #[test]
+    fn connections_are_counted_where_they_are_handed_over() {
+        let mut config = config(&[":0"]);
+        config.recycling.max_requests = std::num::NonZeroU64::new(7);
+        for share in [Share::Auto, Share::Shared, Share::PerWorker] {
+            config.share = share;
+            assert!(matches!(config.chosen_share(), Err(ListenError::Uncounted(_))));
+        }
+        config.share = Share::Handoff;
+        assert_eq!(chosen(&config).0, Share::Handoff);
     }
 
     #[test]

@@ -256,7 +256,7 @@ pub(super) fn give(worker: &mut Worker, given: &Given, connection: Connection) -
 }
 
 pub(super) fn credits(sender: &Sender) -> Credits {
-    Credits { left: sender.credits(), unacked: sender.unacked(), open: sender.open() }
+    Credits { left: sender.credits(), unacked: sender.unacked(), open: sender.open(), taken: sender.taken() }
 }
 
 /// The client's address, for whoever spreads by it.

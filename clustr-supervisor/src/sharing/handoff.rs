@@ -70,6 +70,8 @@ pub(crate) struct Credits {
     pub(crate) unacked: usize,
     /// How many it has open.
     pub(crate) open: u64,
+    /// How many it has taken, in all.
+    pub(crate) taken: u64,
 }
 
 /// One worker.
@@ -81,6 +83,8 @@ struct Taker {
     /// The listeners whose connections it takes.
     lanes: Vec<(u64, Via)>,
     answered_at: Duration,
+    /// How many it has accepted on node's channel.
+    accepted: u64,
     unanswered: Unanswered,
     /// It is to be told to leave once it has settled.
     leaving: bool,
@@ -187,9 +191,15 @@ impl Handoff {
         if let Some(taker) = self.takers.get_mut(&id) {
             taker.window.accepted(since_zero(now));
             taker.answered_at = since_zero(now);
+            taker.accepted += 1;
             taker.unanswered.answered(taker.level_of_all(), since_zero(now));
         }
         self.wake();
+    }
+
+    /// How many connections a worker has taken, whichever way they went.
+    pub(crate) fn handed_to(&self, id: WorkerId) -> u64 {
+        self.takers.get(&id).map_or(0, |taker| taker.accepted + taker.credits.taken)
     }
 
     /// A worker does not serve what it was handed: to the next.

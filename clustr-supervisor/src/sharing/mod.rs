@@ -287,6 +287,11 @@ impl Sharing {
         handoff.take_lost()
     }
 
+    /// How many connections a worker has taken of those that it was handed.
+    pub(crate) fn handed_to(&self, id: WorkerId) -> u64 {
+        self.handoff.as_ref().map_or(0, |handoff| handoff.handed_to(id))
+    }
+
     /// Whether a worker that shall leave has to empty its queues first: [`Sharing::emptied`] names it then.
     pub(crate) fn detain(&mut self, id: WorkerId, now: Time) -> bool {
         self.seats.as_mut().is_some_and(|seats| seats.detain(id, &mut self.table, now))

@@ -310,3 +310,42 @@ fn an_unanswerable_question_is_refused_before_anything_starts() {
     };
     assert!(refusal(Share::Shared, probe("http:/")).contains("any of them might answer"));
 }
+
+/// Both of two workers are replaced for `why`, one after the other, each replacement first.
+fn both_are_replaced(news: &mut News, why: &str) {
+    let mut slots = Vec::new();
+    while slots.len() < 2 {
+        let renewing = news.next(&["renewing"]);
+        assert_eq!(renewing["why"], why, "{renewing}");
+        for kind in ["ready", "renewed"] {
+            let next = news.next(&["renewing", "ready", "renewed", "failing"]);
+            assert_eq!(
+                (&next["news"], &next["slot"]),
+                (&kind.into(), &renewing["slot"]),
+                "one at a time: {next}"
+            );
+        }
+        slots.push(renewing["slot"].clone());
+    }
+    assert_ne!(slots[0], slots[1]);
+}
+
+#[test]
+fn workers_that_hold_too_much_memory_are_replaced_one_after_the_other() {
+    let (primary, _folder) = site(2, Share::PerWorker, |config, _| config.recycling.max_rss_bytes = Some(1));
+    let mut news = News::of(&primary);
+    both_are_replaced(&mut news, "max-rss");
+}
+
+#[test]
+fn workers_that_were_handed_enough_are_replaced_one_after_the_other() {
+    let (primary, _folder) = site(2, Share::Handoff, |config, _| {
+        config.recycling.max_requests = std::num::NonZeroU64::new(3);
+    });
+    primary.wait_until_running();
+    let mut news = News::of(&primary);
+    for _ in 0..6 {
+        heard(opened(primary.address(), "hello"));
+    }
+    both_are_replaced(&mut news, "max-requests");
+}

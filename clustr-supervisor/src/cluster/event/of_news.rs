@@ -136,6 +136,7 @@ impl Event {
             expected,
             was_ready,
             lived_ms,
+            out_of_memory,
             last_output,
         } = fact
         else {
@@ -144,7 +145,8 @@ impl Event {
         let by_signal = |name: &str| Exit::Signal { number: number_of(name), core_dumped };
         let exit = signal.as_deref().map_or(Exit::Code(code.unwrap_or(0)), by_signal);
         let worker = WorkerId { slot: SlotId(slot), incarnation };
-        Self::Exited { worker, pid, exit, expected, was_ready, lived: ms(lived_ms), last_output }
+        let lived = ms(lived_ms);
+        Self::Exited { worker, pid, exit, expected, was_ready, lived, out_of_memory, last_output }
     }
 }
 

@@ -24,6 +24,10 @@ impl Knowledge for Known {
         Some("/srv/app.js".into())
     }
 
+    fn shortage(&self, _: WorkerId) -> Option<crate::oom::Shortage> {
+        None
+    }
+
     fn spawn_error(&self) -> (String, Option<String>) {
         ("no such file".into(), None)
     }
