@@ -21,6 +21,7 @@ mod kills;
 mod left_behind;
 mod namespaces;
 mod output;
+mod probes;
 mod reload;
 mod starts;
 mod stops;
