@@ -2,8 +2,12 @@
 //!
 //! Owns the reading of `/proc/PID/stat` and `/proc/PID/fd` (proc(5)). A process that cannot be looked at has no figures, and no error.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::time::Duration;
+
+/// Bound: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
+const STAT_BYTES_MAX: usize = 2_048;
 
 /// What a process uses now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,13 +20,21 @@ pub(crate) struct Usage {
 
 /// What the process of this number uses.
 pub(crate) fn usage(pid: u32) -> Option<Usage> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&stat(pid)?)
 }
 
 /// When the process of this number was started, in clock ticks since the boot: field 22. Two processes of one number never
 /// have the same.
 pub(crate) fn born(pid: u32) -> Option<u64> {
-    field(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, 22)
+    field(&stat(pid)?, 22)
+}
+
+/// The line `/proc/PID/stat`, in one read: this is asked for each worker of a status, and at each start.
+pub(super) fn stat(pid: u32) -> Option<String> {
+    let mut line = [0; STAT_BYTES_MAX];
+    let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line)).ok()?;
+    // A process names itself, in any bytes.
+    Some(String::from_utf8_lossy(&line[..length]).into_owned())
 }
 
 /// A field of `/proc/PID/stat` behind the name, which may hold anything.

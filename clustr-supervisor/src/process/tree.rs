@@ -11,6 +11,8 @@ use clustr_core::WorkerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid};
 
+use super::facts;
+
 /// Bound: how deep a tree of processes is followed, and how often it is looked at again.
 const DEPTH_MAX: usize = 64;
 const ROUNDS_MAX: usize = 8;
@@ -71,7 +73,7 @@ fn hold(child: Pid, parent: Pid) -> Option<OwnedFd> {
 
 /// Whose child a process is: proc(5), `/proc/PID/stat`, field 4.
 fn parent_of(child: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", child.as_raw_nonzero())).ok()?;
+    let stat = facts::stat(u32::try_from(child.as_raw_nonzero().get()).ok()?)?;
     let after_name = stat.rsplit_once(')')?.1;
     pids(after_name.split_ascii_whitespace().nth(1)?).pop()
 }
@@ -181,5 +183,20 @@ mod tests {
         let found = pids("12 0 -3 x 99 ");
         let numbers: Vec<i32> = found.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
         assert_eq!(numbers, [12, 99]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a child to look at")]
+    fn a_child_whose_name_is_no_text_is_found_and_killed() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let strange = folder.path().join(std::ffi::OsStr::from_bytes(b"\xff) S 1"));
+        fs::copy("/bin/sleep", &strange).unwrap();
+        let mut child = std::process::Command::new(&strange).arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert_eq!(parent_of(pid), Some(rustix::process::getpid()));
+        kill(pid);
+        assert!(!child.wait().unwrap().success());
     }
 }
