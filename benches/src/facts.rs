@@ -9,8 +9,18 @@ use std::time::Duration;
 /// Proportional set size in bytes: what the process costs, shared pages by its share of them.
 #[must_use]
 pub fn pss_bytes(pid: u32) -> Option<u64> {
+    memory_bytes(pid, "Pss:")
+}
+
+/// What a process has written into its memory, in bytes: its own, whoever else runs the same program.
+#[must_use]
+pub fn written_bytes(pid: u32) -> Option<u64> {
+    memory_bytes(pid, "Anonymous:")
+}
+
+fn memory_bytes(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let kilobytes: u64 = field(&text, "Pss:")?.split_whitespace().next()?.parse().ok()?;
+    let kilobytes: u64 = field(&text, name)?.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
 }
 
@@ -151,7 +161,7 @@ mod tests {
     #[test]
     fn this_process_can_be_looked_at() {
         let pid = std::process::id();
-        assert!(pss_bytes(pid).unwrap() > 100_000);
+        assert!(pss_bytes(pid).unwrap() > 100_000 && written_bytes(pid).unwrap() > 10_000);
         assert!(wake_ups(pid).is_some() && processor_time(pid).unwrap() > Duration::ZERO);
         assert!(descriptors(pid).len() >= 3);
         assert!(lives(pid) && began_at_ticks(pid).unwrap() > 0);

@@ -120,7 +120,7 @@ fn document(table: &str) -> String {
     page.push_str("and by each way of delivery (`clustr-cli/tests/sharing`). `ok`: each worker gets connections; when one is\n");
     page.push_str("killed, and when there is one fewer and one more, nobody is refused and nobody waits in vain; who leaves\n");
     page.push_str(
-        "finishes what it has. `refused`: it cannot be, and clustr says why before it starts anything.\n\n",
+        "finishes what it has, where it does so on SIGTERM. `refused`: it cannot be, and clustr says why before it starts anything.\n\n",
     );
     let _ = write!(page, "{table}");
     page

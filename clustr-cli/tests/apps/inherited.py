@@ -1,11 +1,15 @@
-# A server on the descriptor that it was started with, a thread for each client; what is open is finished on SIGTERM.
+# A server on the descriptor that it was started with, or else on its own port; a thread for each client. What is open is
+# finished on SIGTERM.
 import os
 import select
 import signal
 import socket
 import threading
 
-listener = socket.socket(fileno=3)
+if "LISTEN_FDS" in os.environ:
+    listener = socket.socket(fileno=3)
+else:
+    listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=1024)
 listener.setblocking(False)
 woken, wake = os.pipe()
 signal.signal(signal.SIGTERM, lambda *_: os.write(wake, b"."))

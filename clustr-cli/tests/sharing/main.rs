@@ -33,6 +33,11 @@ fn a_program_that_knows_listen_fds_gets_its_connections_in_each_sharing_but_hand
 }
 
 #[test]
+fn a_program_that_binds_by_itself_gets_its_connections_in_each_sharing_but_handoff() {
+    tried("Python, own bind");
+}
+
+#[test]
 fn every_other_program_gets_its_connections_too() {
     if std::env::var_os("CLUSTR_MATRIX").is_some() {
         let others = all().into_iter().filter(|program| !ORDINARY.contains(&program.name));
@@ -41,7 +46,7 @@ fn every_other_program_gets_its_connections_too() {
 }
 
 /// Those of the ordinary tests: one for each delivery.
-const ORDINARY: [&str; 3] = ["node", "Rust, std", "Python"];
+const ORDINARY: [&str; 4] = ["node", "Rust, std", "Python", "Python, own bind"];
 
 fn tried(name: &str) {
     judged(all().into_iter().filter(|program| program.name == name).collect());

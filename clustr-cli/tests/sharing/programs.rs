@@ -15,6 +15,8 @@ pub(crate) struct Program {
     /// What `run` is told beside the sharing.
     pub(crate) options: &'static [&'static str],
     pub(crate) place: Place,
+    /// Whether it finishes what it has when it is sent SIGTERM; what it has is lost with it if not.
+    pub(crate) finishes: bool,
     command: Result<Vec<String>, &'static str>,
 }
 
@@ -33,16 +35,27 @@ pub(crate) enum Place {
 pub(crate) fn all() -> Vec<Program> {
     let node = node::nodes().first().map(|node| vec![node.program.clone(), app("handed.js")]).ok_or("node");
     vec![
-        Program { name: "node", delivery: "node", options: &[], place: Place::OwnPort, command: node },
+        Program {
+            name: "node",
+            delivery: "node",
+            options: &[],
+            place: Place::OwnPort,
+            finishes: true,
+            command: node,
+        },
         channel("Rust, std", "worker_threads", Place::Port),
         channel("Rust, std, Unix", "worker_threads", Place::Path),
         channel("Rust, mio", "worker_mio", Place::Port),
         channel("Rust, axum", "worker_tokio", Place::Port),
-        fds("Rust, std", Place::Port, example("worker_threads")),
+        // It listens to clustr's channel alone.
+        Program { finishes: false, ..fds("Rust, std", Place::Port, example("worker_threads")) },
         fds("Python", Place::Port, python()),
         fds("Python, Unix", Place::Path, python()),
         fds("gunicorn", Place::Port, gunicorn()),
         fds("uvicorn", Place::Port, uvicorn()),
+        binds("Python, own bind", python()),
+        binds("gunicorn, own bind", gunicorn_that_binds()),
+        binds("uvicorn, own bind", uvicorn_that_binds()),
     ]
 }
 
@@ -60,7 +73,7 @@ impl Program {
     /// Whether clustr says that it cannot be had.
     pub(crate) fn is_refused(&self, share: &str) -> bool {
         match share {
-            "handoff" => self.delivery == "fds",
+            "handoff" => self.delivery == "fds" || self.delivery == "intercept",
             "per-worker" => self.place == Place::Path,
             _ => false,
         }
@@ -68,11 +81,24 @@ impl Program {
 }
 
 fn channel(name: &'static str, file: &str, place: Place) -> Program {
-    Program { name, delivery: "channel", options: &["--delivery", "channel"], place, command: example(file) }
+    Program {
+        name,
+        delivery: "channel",
+        options: &["--delivery", "channel"],
+        place,
+        finishes: true,
+        command: example(file),
+    }
 }
 
 fn fds(name: &'static str, place: Place, command: Result<Vec<String>, &'static str>) -> Program {
-    Program { name, delivery: "fds", options: &["--delivery", "fds"], place, command }
+    Program { name, delivery: "fds", options: &["--delivery", "fds"], place, finishes: true, command }
+}
+
+/// A program that binds by itself, and knows nothing.
+fn binds(name: &'static str, command: Result<Vec<String>, &'static str>) -> Program {
+    let options = &["--delivery", "intercept"];
+    Program { name, delivery: "intercept", options, place: Place::OwnPort, finishes: true, command }
 }
 
 /// Where cargo has put an example; it is built with the packages of a whole test run.
@@ -99,6 +125,21 @@ fn uvicorn() -> Result<Vec<String>, &'static str> {
     let words =
         ["--fd", "3", "--app-dir", &folder(), "--log-level", "warning", "asgi:app"].map(str::to_owned);
     Ok([vec![in_venv("uvicorn").ok_or("uvicorn")?], words.to_vec()].concat())
+}
+
+/// On `PORT`: a shell puts the number where these want it, and is gone.
+fn gunicorn_that_binds() -> Result<Vec<String>, &'static str> {
+    let program = in_venv("gunicorn").ok_or("gunicorn")?;
+    let folder = folder();
+    let line = format!("exec {program} --chdir {folder} --log-level warning --bind 127.0.0.1:$PORT wsgi:app");
+    Ok(["sh", "-c", &line].map(str::to_owned).to_vec())
+}
+
+fn uvicorn_that_binds() -> Result<Vec<String>, &'static str> {
+    let program = in_venv("uvicorn").ok_or("uvicorn")?;
+    let folder = folder();
+    let line = format!("exec {program} --port $PORT --app-dir {folder} --log-level warning asgi:app");
+    Ok(["sh", "-c", &line].map(str::to_owned).to_vec())
 }
 
 fn folder() -> String {
