@@ -268,7 +268,9 @@ fn who_waits_in_a_queue_of_a_version_that_failed_is_answered_by_a_worker_of_the_
     wait_for_all(address, &primary.pids());
     let mut news = primary.news();
     let mut control = primary.connect();
-    control.send(&format!(r#"{{"id":1,"cmd":"reload","env":{{"{WORKER}":"sits"}}}}"#));
+    // Watched for as long as a busy machine may need to see the end of it.
+    let env = format!(r#"{{"{WORKER}":"sits"}}"#);
+    control.send(&format!(r#"{{"id":1,"cmd":"reload","settle_ms":15000,"env":{env}}}"#));
     (0..2).for_each(|_| drop(news.wait_for(r#""news":"ready""#)));
     // Sent to the new version, which accepts nobody and ends.
     let clients: Vec<_> = (0..20).map(|_| opened(address, "hello")).collect();
