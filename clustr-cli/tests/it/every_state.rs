@@ -78,8 +78,15 @@ fn while_it_rolls_back() {
     let outcome = (|| {
         let mut primary = started("exec sleep 1000", &["--stop-timeout", "1h"])?;
         primary.wait_count("running", 1)?;
-        let script = "trap '' TERM; [ $CLUSTR_SLOT = 0 ] && exit 1; while :; do sleep 1; done";
-        let said = primary.try_clustr(&["reload", "--json", "--timeout", "20s", "--", "sh", "-c", script])?;
+        // The one fails when the other is deaf.
+        let deaf = primary.folder().join("deaf");
+        let script = format!(
+            "trap '' TERM; [ $CLUSTR_SLOT = 1 ] && touch '{0}'; until [ -e '{0}' ]; do sleep 0.01; done; \
+             [ $CLUSTR_SLOT = 0 ] && exit 1; while :; do sleep 1; done",
+            deaf.display()
+        );
+        let words = ["reload", "--json", "--timeout", "20s", "--", "sh", "-c", &script];
+        let said = primary.try_clustr(&words)?;
         ensure!(said.status.code() == Some(4), "{:?}", said.status);
         let leaving = |worker: &Value| worker["state"] == "draining" || worker["state"] == "stopping";
         let status = primary.status()?;

@@ -62,7 +62,7 @@ fn fact() -> impl Strategy<Value = Fact> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn command() -> impl Strategy<Value = Step> {
     let reason = prop_oneof![
         Just(EndReason::Finished),
         Just(EndReason::GaveUp),
@@ -71,16 +71,22 @@ fn step() -> impl Strategy<Value = Step> {
         Just(EndReason::AtOnce)
     ];
     prop_oneof![
-        // Mostly the living; now and then somebody who is gone.
-        24 => (fact(), 0..4_u32, prop_oneof![9 => Just(0_u64), 1 => 1..3_u64])
-            .prop_map(|(fact, slot, age)| Step::Fact(fact, slot, age)),
         3 => (0..6_u32).prop_map(Step::Scale),
         1 => (-3..4_i32).prop_map(Step::ScaleBy),
         3 => plan().prop_map(Step::Reload),
         1 => (prop::option::of(0..4_u32), plan()).prop_map(|(slot, plan)| Step::Restart(slot, plan)),
+        1 => reason.prop_map(Step::Stop),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        // Mostly the living; now and then somebody who is gone.
+        24 => (fact(), 0..4_u32, prop_oneof![9 => Just(0_u64), 1 => 1..3_u64])
+            .prop_map(|(fact, slot, age)| Step::Fact(fact, slot, age)),
+        9 => command(),
         1 => (0..5_u32).prop_map(Step::Awaited),
         1 => (1..4_u64).prop_map(Step::Lost),
-        1 => reason.prop_map(Step::Stop),
         1 => Just(Step::Interrupted),
         6 => (0..3_000_u64).prop_map(Step::Pass),
         1 => (0..100_000_u64).prop_map(Step::Jump),
@@ -159,11 +165,12 @@ fn event(fact: Fact, worker: WorkerId) -> Event {
 }
 
 /// Without any help but deadlines, and with processes that die when they are killed.
-fn only_kill_works(world: &mut World) {
+fn only_kill_works(world: &mut World, is_enough: impl Fn(&World) -> bool) {
     for _ in 0..500 {
         let doomed = world.watch.processes.values().find(|process| process.kill).map(|process| process.id);
         match doomed {
-            _ if world.watch.left => return,
+            _ if is_enough(world) => return,
+            None if world.app.deadline().is_none() => return,
             Some(worker) => drop(world.tell(Event::Exited(worker, Exit::Code(9)))),
             None => drop(world.pass_to_deadline()),
         }
@@ -221,7 +228,7 @@ proptest! {
         }
         if !world.watch.left {
             world.tell(Event::Asked(Ticket(u64::MAX), Command::Stop(EndReason::Asked)));
-            only_kill_works(&mut world);
+            only_kill_works(&mut world, |world| world.watch.left);
         }
         prop_assert!(world.watch.left);
     }
@@ -307,6 +314,30 @@ proptest! {
         let (batches, reloads) = (6, 2);
         world.pass(secs(reloads * batches * (6 + 2 + 1 + 10 + 5)));
         prop_assert!(world.app.view().reload.is_none(), "{:?}", world.app.view());
+    }
+
+    /// In whatever state a command comes: it is accepted or refused in the very turn in which it is asked, and whatever was
+    /// accepted is answered once more, though no process does anything any more but die when it is killed.
+    #[test]
+    fn after_any_history_every_command_is_answered_at_once_and_again_when_it_is_over(
+        rules in rules(),
+        steps in prop::collection::vec(step(), 0..60),
+        commands in prop::collection::vec(command(), 1..6),
+    ) {
+        let mut world = rules.asleep(0);
+        world.start();
+        for (number, step) in (0..).zip(steps) {
+            apply(&mut world, step, number);
+        }
+        for (number, step) in (1_000..).zip(commands) {
+            let is_left = world.watch.left;
+            apply(&mut world, step, number);
+            let waits = world.watch.tickets_waiting();
+            prop_assert!(is_left || waits.is_empty(), "{step:?} is neither accepted nor refused");
+        }
+        only_kill_works(&mut world, |world| world.watch.tickets_open().is_empty());
+        let open = world.watch.tickets_open();
+        prop_assert!(open.is_empty(), "{open:?} of {:?}", world.app.view());
     }
 
     #[test]

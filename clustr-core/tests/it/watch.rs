@@ -65,6 +65,11 @@ impl Watch {
         }
     }
 
+    /// Those that were neither accepted nor refused yet.
+    pub(crate) fn tickets_waiting(&self) -> Vec<Ticket> {
+        self.unanswered.iter().filter(|(_, accepted)| !**accepted).map(|(ticket, _)| *ticket).collect()
+    }
+
     pub(crate) fn tickets_open(&self) -> Vec<Ticket> {
         self.unanswered.keys().copied().collect()
     }
