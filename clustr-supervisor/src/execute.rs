@@ -8,6 +8,7 @@ use crate::advice::{Advice, LastWords, advise, out_of_memory};
 use crate::control::{Setback, rolled_back};
 use crate::news::Fact;
 use crate::oom::Shortage;
+use crate::process::{Brood, Process};
 use crate::supervisor::Supervisor;
 use crate::tell::{self, Knowledge};
 use crate::worker::Worker;
@@ -56,6 +57,7 @@ impl Supervisor {
             self.explain_delay(worker);
         }
         if let Notice::Ready { worker, assumed, .. } = notice {
+            self.see_brood(worker, Brood::glance);
             self.sharing.ready(worker.slot, self.now);
             self.probes.ready(worker, self.now);
             self.watchdogs.ready(worker, self.now);
@@ -163,8 +165,16 @@ impl Supervisor {
         }
     }
 
+    /// Whose a process is shows only as long as its parent lives. Where orphans are not ours, nothing follows from it.
+    fn see_brood(&mut self, id: WorkerId, see: fn(&mut Brood, &Process)) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| self.strangers.is_some()) {
+            see(&mut worker.brood, &worker.process);
+        }
+    }
+
     /// Asks over its channels; a worker that nobody has heard of there cannot be asked.
     pub(crate) fn drain_now(&mut self, id: WorkerId) {
+        self.see_brood(id, Brood::look);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if !self.sharing.drain(id, worker, self.now) {
             self.inbox.push_back(Event::DrainFailed(id));
@@ -173,6 +183,7 @@ impl Supervisor {
 
     fn terminate(&mut self, id: WorkerId) {
         self.stop_watching(id);
+        self.see_brood(id, Brood::look);
         if let Some(worker) = self.workers.get(&id) {
             worker.terminate(self.stop_signal);
         }

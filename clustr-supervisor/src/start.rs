@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::config::{Output, ReadyWhen};
 use crate::logs::{Origin, Stream};
 use crate::notify::Notices;
-use crate::process::{Outfit, Places, Process, Record, SpawnError};
+use crate::process::{Brood, Outfit, Places, Process, Record, SpawnError};
 use crate::reactor::{Reactor, Registration, Wake};
 use crate::supervisor::Supervisor;
 use crate::worker::{Channel, NodeChannel, Worker};
@@ -135,6 +135,7 @@ impl Supervisor {
             node: NodeChannel::new(node),
             channel: channel.map(|(sender, watch)| Channel::new(sender, watch)),
             speaker: None,
+            brood: Brood::default(),
             status_text: None,
         })
     }

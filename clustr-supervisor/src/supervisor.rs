@@ -291,6 +291,9 @@ impl Supervisor {
         self.short.remove(&id);
         self.reactor.deregister(&worker.process, worker.exit_watch);
         let heard = self.sharing.gone(id, &mut worker, &mut self.reactor, comes_back);
+        if self.strangers.is_some() {
+            worker.brood.end();
+        }
         drop(worker);
         self.record.iter_mut().for_each(Record::touch);
         self.take_in(heard);

@@ -9,7 +9,7 @@ use clustr_net::handoff::Sender;
 use clustr_net::node::Endpoint;
 use nix::sys::signal::Signal;
 
-use crate::process::{Process, Speaker};
+use crate::process::{Brood, Process, Speaker};
 use crate::reactor::Registration;
 
 /// How many places one worker may announce.
@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) channel: Option<Channel>,
     /// The process that speaks on the channel, if it is not the leader itself.
     pub(crate) speaker: Option<Speaker>,
+    /// What it has started, as far as that was seen.
+    pub(crate) brood: Brood,
     /// What it says that it is about: `STATUS=`, sd_notify(3).
     pub(crate) status_text: Option<String>,
 }

@@ -111,6 +111,36 @@ fn children_that_a_worker_has_set_free_end_with_it() {
     });
 }
 
+/// In a session of its own, and without the variables by which it could be told whose it is: it does not outlive its worker,
+/// though the app goes on, whether that worker is replaced or killed.
+#[test]
+fn a_daemon_without_its_workers_environment_ends_with_the_worker() {
+    let script = "setsid env -i /bin/sleep 1000 & exec sleep 1000";
+    let outcome = (|| {
+        let options = ["--ready-timeout", "300ms", "--name", "app"];
+        let mut primary = Run::new(&["sh", "-c", script]).workers(1).options(&options).start()?;
+        primary.wait_count("running", 1)?;
+        for end in ["restart", "kill"] {
+            let worker = primary.worker_pids()?[0];
+            let daemon = || facts::children(worker).first().copied();
+            let daemon = wait::until("the daemon", SOON, daemon)?;
+            let ready = || primary.status().is_ok_and(|status| status["apps"][0]["ready"] == 1);
+            wait::until_true("a worker that is ready", SOON, ready)?;
+            if end == "restart" {
+                primary.clustr(&["restart"])?;
+            } else {
+                clustr_benches::started::signal_pid(worker, Signal::KILL)?;
+            }
+            wait::until_true("the end of the daemon", SOON, || !facts::lives(daemon))?;
+            wait::until_true("another worker", SOON, || {
+                primary.worker_pids().is_ok_and(|pids| pids.len() == 1 && pids[0] != worker)
+            })?;
+        }
+        primary.stop()
+    })();
+    crate::harness::hold(outcome);
+}
+
 #[test]
 fn a_worker_that_ignores_every_polite_signal_ends_at_the_deadline() {
     let run = Run::new(&["sh", "-c", "trap '' TERM INT HUP; echo up; while :; do sleep 1; done"]);

@@ -2,6 +2,7 @@
 //!
 //! Owns pids and pidfds; outside of here a worker is a `WorkerId`. Never decides when anything starts or ends.
 
+mod brood;
 mod courtesy;
 mod facts;
 mod lookup;
@@ -10,6 +11,7 @@ mod sockets;
 mod spawn;
 mod tree;
 
+pub(crate) use brood::Brood;
 pub(crate) use courtesy::Courtesy;
 pub(crate) use facts::{sockets, usage};
 pub(crate) use lookup::{LookupError, examine, lookup};

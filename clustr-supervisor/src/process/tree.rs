@@ -47,6 +47,19 @@ pub(super) fn hold_descendants(root: Pid) -> Vec<OwnedFd> {
     held
 }
 
+/// All descendants of a process, as they are listed now.
+pub(super) fn descendants(root: Pid, children: fn(Pid) -> Vec<Pid>) -> Vec<Pid> {
+    let (mut found, mut parents) = (Vec::new(), vec![(root, 0)]);
+    while let Some((parent, depth)) = parents.pop() {
+        if depth < DEPTH_MAX {
+            let below = children(parent);
+            parents.extend(below.iter().map(|child| (*child, depth + 1)));
+            found.extend(below);
+        }
+    }
+    found
+}
+
 /// Kills the children last: who has lost its parent is not found below it any more.
 fn kill_below(parent: Pid, killed: &mut HashSet<Pid>, depth: usize) {
     if depth == DEPTH_MAX {
@@ -72,7 +85,7 @@ fn hold(child: Pid, parent: Pid) -> Option<OwnedFd> {
 }
 
 /// Whose child a process is: proc(5), `/proc/PID/stat`, field 4.
-fn parent_of(child: Pid) -> Option<Pid> {
+pub(super) fn parent_of(child: Pid) -> Option<Pid> {
     let stat = facts::stat(u32::try_from(child.as_raw_nonzero().get()).ok()?)?;
     let after_name = stat.rsplit_once(')')?.1;
     pids(after_name.split_ascii_whitespace().nth(1)?).pop()
@@ -101,6 +114,13 @@ pub(super) fn children(parent: Pid) -> Vec<Pid> {
     let lists =
         threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     lists.flat_map(|list| pids(&list)).collect()
+}
+
+/// Those that its first thread has started: most programs have no others.
+pub(super) fn children_of_first_thread(parent: Pid) -> Vec<Pid> {
+    let number = parent.as_raw_nonzero();
+    let list = fs::read_to_string(format!("/proc/{number}/task/{number}/children"));
+    list.map(|list| pids(&list)).unwrap_or_default()
 }
 
 fn pids(list: &str) -> Vec<Pid> {
