@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use clustr_core::{Backoff, Policy};
+use clustr_core::{Backoff, Intensity, Policy};
 use clustr_supervisor::Supervisor;
 use clustr_supervisor::config::{Balance, Config, Listen, Share};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -280,4 +280,26 @@ fn who_waits_in_a_queue_of_a_version_that_failed_is_answered_by_a_worker_of_the_
     let status = primary.status();
     let workers = status["apps"][0]["workers"].as_array().unwrap();
     assert!(workers.iter().all(|worker| worker["generation"] == 1), "{status}");
+}
+
+#[test]
+fn who_waits_for_a_slot_that_gave_up_is_answered_by_a_worker_of_another() {
+    for kind in ["channel", "plain"] {
+        let primary = Primary::start_with(2, |config| {
+            listening(Share::PerWorker, kind)(config);
+            config.delivery.channel = kind == "channel";
+            let none = Intensity { restarts: 0, period: Duration::from_secs(600) };
+            config.policy = Policy::builder(2).intensity(none).build().unwrap();
+        });
+        let (address, pids) = (primary.address(), primary.pids());
+        wait_for_all(address, &pids);
+        signal(pids[0], Signal::STOP);
+        wait_until_stopped(pids[0]);
+        let clients: Vec<_> = (0..20).map(|_| opened(address, "hello")).collect();
+        kill(pids[0]);
+        let answers: Vec<String> = clients.into_iter().map(heard).collect();
+        assert!(answers.iter().all(|answer| !answer.is_empty()), "{kind}: {answers:?}");
+        let status = primary.status();
+        assert_eq!(status["apps"][0]["workers"][0]["state"], "gave-up", "{kind}: {status}");
+    }
 }
