@@ -1,10 +1,13 @@
 # A server on the descriptor that it was started with, or else on its own port; a thread for each client. What is open is
-# finished on SIGTERM.
+# finished on SIGTERM. CRASHES makes it a bad version: it writes down every client's port first, and ends after so many
+# seconds.
 import os
 import select
 import signal
 import socket
 import threading
+
+crashes = os.environ.get("CRASHES")
 
 if "LISTEN_FDS" in os.environ:
     listener = socket.socket(fileno=3)
@@ -13,6 +16,15 @@ else:
 listener.setblocking(False)
 woken, wake = os.pipe()
 signal.signal(signal.SIGTERM, lambda *_: os.write(wake, b"."))
+
+
+if crashes:
+    threading.Timer(float(crashes), os._exit, [5]).start()
+
+
+def note(port):
+    with open(os.path.join(os.environ["FOLDER"], "crashed.log"), "a") as log:
+        log.write(f"{port}\n")
 
 
 def serve(client):
@@ -24,7 +36,7 @@ def serve(client):
             if not piece:
                 return
             asked += piece
-        body = str(os.getpid()).encode()
+        body = f"{os.environ['CLUSTR_GENERATION']} {os.getpid()}".encode()
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
 
 
@@ -33,7 +45,9 @@ while True:
     if woken in readable:
         break
     try:
-        client, _ = listener.accept()
+        client, address = listener.accept()
     except BlockingIOError:
         continue
+    if crashes:
+        note(address[1])
     threading.Thread(target=serve, args=(client,)).start()

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use clustr_benches::load::{self, Pace, Plan, Tally};
 use clustr_benches::wait;
 use serde_json::Value;
 
-use crate::harness::node::{Node, with_node};
-use crate::harness::{Outcome, Primary, Run, SOON, app, ensure};
+use crate::harness::node::{Node, missing, with_node};
+use crate::harness::{Outcome, Primary, Run, SOON, app, ensure, hold};
 
 /// After this, nobody new reaches a generation that failed.
 const RECOVERED: Duration = Duration::from_secs(1);
@@ -127,12 +128,17 @@ fn nobody_is_lost(folder: &Path, tally: &Tally, bad: &Bad<'_>) -> Outcome {
 /// Every new connection reaches one of the very same old workers, and each of them answers.
 fn the_old_ones_serve(primary: &Primary, before: &[u32]) -> Outcome {
     let expected: BTreeSet<String> = before.iter().map(|pid| format!("1 {pid}")).collect();
+    let answered = two_hundred(primary)?;
+    ensure!(answered == expected, "{answered:?} answer, not {expected:?}");
+    wait::until_true("the old workers alone", SOON, || primary.worker_pids().is_ok_and(|pids| pids == before))
+}
+
+/// Who answers 200 new connections.
+fn two_hundred(primary: &Primary) -> Result<BTreeSet<String>, String> {
     let plan = Plan { clients: 16, requests_max: 200, ..Plan::short(primary.address()) };
     let tally = load::run(&plan).map_err(|error| error.to_string())?;
     ensure!(tally.success == 200, "{tally}");
-    let answered: BTreeSet<String> = tally.answers.keys().cloned().collect();
-    ensure!(answered == expected, "{answered:?} answer, not {expected:?}");
-    wait::until_true("the old workers alone", SOON, || primary.worker_pids().is_ok_and(|pids| pids == before))
+    Ok(tally.answers.into_keys().collect())
 }
 
 #[test]
@@ -197,6 +203,40 @@ fn where_the_old_version_was_overwritten_a_rolling_reload_that_fails_leaves_what
         })?;
         primary.stop()
     });
+}
+
+/// Programs that clustr cannot give one connection to: whoever waits in the queue of one that crashed is answered all the
+/// same, by a worker of the old version that is started on that queue and takes the place of another.
+#[test]
+fn a_bad_version_of_a_program_that_knows_listen_fds_never_replaces_a_good_one_in_per_worker() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return missing("python3");
+    }
+    hold((|| {
+        let run = Run::new(&["python3", &app("inherited.py")]).workers(2).options(&["--share", "per-worker"]);
+        let folder = run.folder().to_string_lossy().into_owned();
+        let listen = format!("127.0.0.1:{}", run.port());
+        let run = run.options(&["--delivery", "fds", "--listen", &listen]).env("FOLDER", &folder);
+        let mut primary = run.start()?;
+        primary.wait_ready(2)?;
+        let bad = Bad {
+            // It counts as ready after a second, and serves for two more.
+            words: vec!["--env", "CRASHES=3", "--settle", "20s"],
+            why: "was ready and ended with code 5 while it was watched",
+            serves: true,
+        };
+        let tally = under_load(&primary, || fails(&primary, &[], &bad).map(drop))?;
+        println!("{tally}");
+        nobody_is_lost(primary.folder(), &tally, &bad)?;
+        wait::observe_for(RECOVERED);
+        let answers = two_hundred(&primary)?;
+        ensure!(
+            answers.iter().all(|answer| answer.starts_with("1 ")),
+            "the bad version answers: {answers:?}"
+        );
+        wait::until("the old generation alone", SOON, || old_generation(&primary))?;
+        primary.stop()
+    })());
 }
 
 fn started(node: &Node, share: &'static str) -> Result<Primary, String> {
