@@ -111,10 +111,10 @@ impl Supervisor {
 
     /// A worker was not ready in time: what it was asked last, and why that was not good.
     fn explain_delay(&mut self, id: WorkerId) {
-        let Some(probe) = self.ready.probe() else { return };
-        let why = self.probes.why(id).unwrap_or("it was not asked");
-        let detail = format!("slot={} was not ready in time by {probe}: {why}", id.slot);
-        self.tell(Fact::Warning { detail, hint: None });
+        if let Some(answer) = self.probes.last_answer(id) {
+            let detail = format!("slot={} was not ready in time by {answer}", id.slot);
+            self.tell(Fact::Warning { detail, hint: None });
+        }
     }
 
     /// A worker counts as ready that has said nothing: where only words bring connections, it will have none.
@@ -212,6 +212,10 @@ impl Knowledge for Supervisor {
 
     fn changed_file(&self) -> Option<String> {
         self.changed_file.as_ref().map(|path| path.display().to_string())
+    }
+
+    fn last_answer(&self, worker: WorkerId) -> Option<String> {
+        self.probes.last_answer(worker)
     }
 
     fn shortage(&self, worker: WorkerId) -> Option<Shortage> {

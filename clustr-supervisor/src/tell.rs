@@ -21,6 +21,8 @@ pub(crate) trait Knowledge {
     fn last_output_of_slot(&self, slot: u32) -> Vec<String>;
     /// The file because of which the generation before the last reload cannot be started again.
     fn changed_file(&self) -> Option<String>;
+    /// What a worker was asked, and why its last answer was not good.
+    fn last_answer(&self, worker: WorkerId) -> Option<String>;
     /// Who was out of memory when the kernel killed a worker, if that is why it ended.
     fn shortage(&self, worker: WorkerId) -> Option<Shortage>;
     /// Why the last process could not be made, and what to type.

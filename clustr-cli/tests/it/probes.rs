@@ -49,6 +49,25 @@ fn a_node_is_asked_for_its_health_in_every_sharing() {
 }
 
 #[test]
+fn a_version_that_answers_badly_is_rolled_back_with_its_answer_and_a_canary_beside_others_is_told_as_such() {
+    with_node(|node| {
+        let options = ["--share", "shared", "--ready", "http:/health", "--ready-timeout", "5s"];
+        let mut primary = run(node, &options).start()?;
+        say_good(&primary)?;
+        primary.wait_ready(2)?;
+        let said = primary.try_clustr(&["reload", "--canary", "1", "--env", "GOOD=/nowhere"])?;
+        let error = String::from_utf8_lossy(&said.stderr).into_owned();
+        ensure!(said.status.code() == Some(4), "{:?}: {error}", said.status);
+        ensure!(error.contains("not ready in time (http:/health: it answers 503)"), "{error}");
+        let told =
+            |piece: &serde_json::Value| piece["detail"].to_string().contains("the canary gets connections");
+        ensure!(of_kind(&primary.news(), "warning").any(told), "{:?}", primary.news());
+        ensure!(primary.status()?["apps"][0]["ready"] == 2, "{}", primary.status()?);
+        primary.stop()
+    });
+}
+
+#[test]
 fn a_blocked_node_alone_fails_its_question_where_all_share_one_queue() {
     with_node(|node| {
         let options =

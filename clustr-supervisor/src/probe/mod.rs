@@ -167,6 +167,14 @@ impl Probes {
         self.courses.get(&id).map_or_else(|| self.excuses.get(&id).map(String::as_str), Course::why)
     }
 
+    /// What a worker was asked last, and why its answer was not good: `http:/health: it answers 503`.
+    pub(crate) fn last_answer(&self, id: WorkerId) -> Option<String> {
+        let is_live = self.courses.get(&id).is_some_and(|course| !course.is_readiness());
+        let live = self.live.as_ref().map(|live| &live.probe);
+        let probe = if is_live { live } else { self.ready.as_ref().or(live) };
+        Some(format!("{}: {}", probe?, self.why(id)?))
+    }
+
     /// At the end: no command outlives the loop.
     pub(crate) fn end_all(&mut self, reactor: &mut Reactor) {
         let all: Vec<WorkerId> = self.attempts.keys().copied().collect();

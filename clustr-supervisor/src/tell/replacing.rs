@@ -3,7 +3,7 @@
 //! Owns the words for what became of a worker that was to take another's place. Never tells anybody. Called by
 //! [`fact`](super::fact).
 
-use clustr_core::{Ailment, Notice, Setback};
+use clustr_core::{Ailment, Notice, Setback, WorkerId};
 
 use super::{Knowledge, exit_words, names};
 use crate::clock::millis;
@@ -55,7 +55,7 @@ fn rolled_back(notice: Notice, known: &impl Knowledge) -> Fact {
     let Notice::RolledBack { tried, serves, worker, setback, put_back, lost } = notice else {
         unreachable!("`fact` passes roll backs only")
     };
-    let (why, hint) = why(setback, known);
+    let (why, hint) = why(worker, setback, known);
     let (slot, incarnation) = names(worker);
     Fact::RolledBack {
         tried: tried.0,
@@ -73,7 +73,7 @@ fn rolled_back(notice: Notice, known: &impl Knowledge) -> Fact {
 }
 
 /// What became of it in words that follow its name, and what to do.
-fn why(setback: Setback, known: &impl Knowledge) -> (String, Option<String>) {
+fn why(worker: WorkerId, setback: Setback, known: &impl Knowledge) -> (String, Option<String>) {
     match setback {
         Setback::NotStarted(_) => {
             let (error, hint) = known.spawn_error();
@@ -85,11 +85,16 @@ fn why(setback: Setback, known: &impl Knowledge) -> (String, Option<String>) {
         }
         Setback::Overdue => {
             let hint = "mend it, or give it longer: clustr run --ready-timeout".into();
-            ("was not ready in time".into(), Some(hint))
+            let answer = known.last_answer(worker).map(|answer| format!(" ({answer})")).unwrap_or_default();
+            (format!("was not ready in time{answer}"), Some(hint))
         }
         Setback::Left => ("said that it leaves".into(), None),
         Setback::Unfit => ("cannot do its work in the form in which it was started".into(), None),
-        Setback::Failing(ailment) => (format!("does not serve: {}", ailment_words(ailment)), None),
+        Setback::Failing(ailment) => {
+            let answer = known.last_answer(worker).filter(|_| ailment == Ailment::Probe);
+            let answer = answer.map(|answer| format!(" ({answer})")).unwrap_or_default();
+            (format!("does not serve: {}{answer}", ailment_words(ailment)), None)
+        }
         Setback::Crowded => {
             let hint = "look for processes in state D: ps -eo pid,stat,wchan,args".into();
             ("found no room: its slot holds workers that not even SIGKILL ends".into(), Some(hint))

@@ -24,6 +24,10 @@ impl Knowledge for Known {
         Some("/srv/app.js".into())
     }
 
+    fn last_answer(&self, _: WorkerId) -> Option<String> {
+        None
+    }
+
     fn shortage(&self, _: WorkerId) -> Option<crate::oom::Shortage> {
         None
     }
