@@ -111,7 +111,7 @@ pub(crate) struct RunOptions {
     pub(crate) workers: Option<Workers>,
     /// Bind ADDR and give it to the workers: by LISTEN_FDS, and by clustr's and node's channels; may be repeated.
     /// OPTIONS: backlog=N, v6only, reuse-addr (UDP), reuse-port, defer-accept=TIME, fast-open=N, mode=OCTAL,
-    /// owner=USER[:GROUP], group=GROUP, nonblocking
+    /// owner=USER or USER:GROUP, group=GROUP, nonblocking
     #[arg(short = 'l', long, value_name = "[NAME=]ADDR[,OPTIONS]", value_parser = listen::listen, help_heading = "Workers")]
     pub(crate) listen: Vec<Listen>,
     /// How workers get connections [default: auto]

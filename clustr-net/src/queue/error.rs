@@ -37,7 +37,7 @@ pub enum QueueError {
     /// No such queue, or it is leaving.
     #[error("there is no such queue")]
     Unknown,
-    /// Somebody who has the queue has shut it down: [`Queues::revive`].
+    /// Somebody who has the queue has shut it down: [`Queues::revive`](super::Queues::revive).
     #[error("the queue was shut down")]
     Deaf,
 }

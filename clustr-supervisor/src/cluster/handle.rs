@@ -137,7 +137,7 @@ impl Handle {
     }
 
     /// Every event from now on, as they happen; before [`run`](super::Cluster::run), all of them. At most [`EVENTS_MAX`]
-    /// wait for a receiver that is slow; what does not fit is lost to it and counted ([`Event::Lost`]), and the loop
+    /// wait for a receiver that is slow; what does not fit is lost to it and counted ([`Event::Lost`](super::Event::Lost)), and the loop
     /// goes on. The channel is closed when the cluster has ended.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ const NO_SERVER: &str = "nobody";
 const PROBES_MAX: usize = 4;
 
 impl Endpoint {
-    /// Asks whether the worker's loop turns, unless it was asked and has not answered: [`Said::Here`]. It is given a socket
+    /// Asks whether the worker's loop turns, unless it was asked and has not answered: [`Said::Here`](super::Said::Here). It is given a socket
     /// that leads nowhere, for a server that it does not have, which node says by itself; its app notices nothing.
     ///
     /// # Errors
