@@ -126,7 +126,7 @@ impl Sharing {
             hands_over,
             handoff,
             // Half of the time that a stop may take: then it is asked, whoever may still come.
-            seats: plan.map(|_| Seats::new(config.policy.stop_timeout() / 2, hang_timeout)),
+            seats: plan.map(|plan| Seats::new(plan.steer, config.policy.stop_timeout() / 2, hang_timeout)),
             called_last: false,
             hang_ups: revive::HangUps::default(),
             node: node::Pending::default(),

@@ -92,7 +92,7 @@ pub(super) fn plan(steer: Steer, probes: Option<ProbePorts>) -> Plan {
 
 impl Seats {
     /// `hang_timeout`: how long a queue may stand still; `None`: none is steered around or hangs.
-    pub(super) fn new(patience: Duration, hang_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(steer: Steer, patience: Duration, hang_timeout: Option<Duration>) -> Self {
         Self {
             seats: Vec::new(),
             admitted: BTreeSet::new(),
@@ -101,7 +101,7 @@ impl Seats {
             told: BTreeSet::new(),
             changed: false,
             stranded: Vec::new(),
-            watch: Watch::new(hang_timeout),
+            watch: Watch::new(steer, hang_timeout),
             facts: Vec::new(),
         }
     }

@@ -34,6 +34,8 @@ const LOOKS: u32 = 6;
 #[derive(Debug)]
 pub(super) struct Health<K> {
     marks: BTreeMap<K, Mark>,
+    /// For how long at least nobody leaves one that stands still: more where its clients are moved for it dearly.
+    patience: Duration,
     /// How long one may stand still.
     hang_timeout: Duration,
 }
@@ -49,6 +51,7 @@ struct Mark {
     since: Time,
     /// We have taken somebody out since.
     taken: bool,
+    still: bool,
     hangs: bool,
 }
 
@@ -67,28 +70,29 @@ pub(super) enum Change {
 }
 
 impl<K: Copy + Ord> Health<K> {
-    pub(super) const fn new(hang_timeout: Duration) -> Self {
-        Self { marks: BTreeMap::new(), hang_timeout }
+    pub(super) const fn new(patience: Duration, hang_timeout: Duration) -> Self {
+        Self { marks: BTreeMap::new(), patience, hang_timeout }
     }
 
     /// So many wait in a queue.
     pub(super) fn look(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
         let Some(mark) = self.marks.get_mut(&key) else {
             if waiting > 0 {
-                self.marks.insert(key, Mark { waiting, looks: 1, since: now, taken: false, hangs: false });
+                self.marks.insert(key, Mark::new(waiting, now));
             }
             return None;
         };
-        let (left, was_still) = (std::mem::replace(&mut mark.waiting, waiting), mark.is_still());
+        let (left, was_still) = (std::mem::replace(&mut mark.waiting, waiting), mark.still);
         let is_empty = waiting == 0 && !(was_still && mark.taken);
         if waiting < left || is_empty {
             return self.moves(key, waiting, now);
         }
         mark.looks = (mark.looks + 1).min(LOOKS);
-        if mark.is_still() && !was_still {
+        mark.still |= mark.looks == LOOKS && now.since(mark.since) >= self.patience;
+        if mark.still && !was_still {
             return Some(Change::StandsStill);
         }
-        let hangs = mark.is_still() && now.since(mark.since) >= self.hang_timeout;
+        let hangs = mark.still && now.since(mark.since) >= self.hang_timeout;
         (hangs && !std::mem::replace(&mut mark.hangs, hangs)).then_some(Change::Hangs)
     }
 
@@ -109,9 +113,9 @@ impl<K: Copy + Ord> Health<K> {
     fn moves(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
         let before = self.marks.remove(&key)?;
         if waiting > 0 {
-            self.marks.insert(key, Mark { waiting, looks: 1, since: now, taken: false, hangs: false });
+            self.marks.insert(key, Mark::new(waiting, now));
         }
-        before.is_still().then_some(Change::Moves { hung: before.hangs })
+        before.still.then_some(Change::Moves { hung: before.hangs })
     }
 
     /// A queue has another worker, or one that begins afresh, or is gone.
@@ -120,7 +124,7 @@ impl<K: Copy + Ord> Health<K> {
     }
 
     pub(super) fn is_still(&self, key: K) -> bool {
-        self.marks.get(&key).is_some_and(Mark::is_still)
+        self.marks.get(&key).is_some_and(|mark| mark.still)
     }
 
     /// Whether it has stood still for too long.
@@ -130,7 +134,7 @@ impl<K: Copy + Ord> Health<K> {
 
     /// Whether only a sign of life can tell that it moves again.
     pub(super) fn is_unproven(&self, key: K) -> bool {
-        self.marks.get(&key).is_some_and(|mark| mark.is_still() && mark.taken)
+        self.marks.get(&key).is_some_and(|mark| mark.still && mark.taken)
     }
 
     /// Those of these queues to be filled: all that do not stand still; if all do, all.
@@ -152,8 +156,8 @@ impl<K: Copy + Ord> Health<K> {
 }
 
 impl Mark {
-    const fn is_still(&self) -> bool {
-        self.looks >= LOOKS
+    const fn new(waiting: u32, since: Time) -> Self {
+        Self { waiting, looks: 1, since, taken: false, still: false, hangs: false }
     }
 }
 
@@ -177,15 +181,25 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_not_shorter_for_fifty_five_milliseconds_stands_still() {
-        let mut health = Health::new(HANG);
+        let mut health = Health::new(Duration::ZERO, HANG);
         let at = stand_still(&mut health, 1, Time::ZERO);
         assert_eq!(at.since(Time::ZERO), Duration::from_millis(55));
         assert_eq!(health.fit(&[0, 1, 2]), [0, 2]);
     }
 
     #[test]
+    fn where_moving_clients_is_dear_a_queue_has_to_stand_still_for_longer() {
+        let (mut health, mut now) = (Health::new(LOOK_EVERY * 50, HANG * 5), Time::ZERO);
+        while health.look(1, 3, now).is_none() {
+            now = now + health.next_look();
+        }
+        assert!((LOOK_EVERY * 50..LOOK_EVERY * 52).contains(&now.since(Time::ZERO)), "{now}");
+        assert!(health.is_still(1));
+    }
+
+    #[test]
     fn if_all_stand_still_none_is_steered_around() {
-        let mut health = Health::new(HANG);
+        let mut health = Health::new(Duration::ZERO, HANG);
         stand_still(&mut health, 0, Time::ZERO);
         stand_still(&mut health, 1, Time::ZERO);
         assert_eq!(health.fit(&[0, 1]), [0, 1]);
@@ -194,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_who_leaves_shows_that_it_moves() {
-        let mut health = Health::new(HANG);
+        let mut health = Health::new(Duration::ZERO, HANG);
         let at = stand_still(&mut health, 1, Time::ZERO);
         assert_eq!(health.look(1, 2, at + LOOK_EVERY), Some(Change::Moves { hung: false }));
         assert!(!health.is_still(1));
@@ -202,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_we_have_emptied_moves_only_at_a_sign_of_life() {
-        let mut health = Health::new(HANG);
+        let mut health = Health::new(Duration::ZERO, HANG);
         let at = stand_still(&mut health, 1, Time::ZERO);
         (0..3).for_each(|_| health.took(1));
         assert_eq!(health.look(1, 0, at + LOOK_EVERY), None);
@@ -217,7 +231,7 @@ mod tests {
 
     #[test]
     fn one_whom_the_worker_took_beside_us_shows_that_it_moves() {
-        let mut health = Health::new(HANG);
+        let mut health = Health::new(Duration::ZERO, HANG);
         let at = stand_still(&mut health, 1, Time::ZERO);
         health.took(1);
         assert_eq!(health.look(1, 0, at + LOOK_EVERY), Some(Change::Moves { hung: false }));
@@ -229,7 +243,7 @@ mod tests {
         fn a_queue_from_which_somebody_leaves_now_and_then_never_stands_still(
             steps in proptest::collection::vec((0..50_u32, 1..5_u32), 1..60),
         ) {
-            let (mut health, mut now, mut waiting) = (Health::new(HANG), Time::ZERO, 0_u32);
+            let (mut health, mut now, mut waiting) = (Health::new(Duration::ZERO, HANG), Time::ZERO, 0_u32);
             for (come, looks) in steps {
                 for _ in 0..looks {
                     waiting += come;
@@ -245,7 +259,7 @@ mod tests {
         /// Whatever comes: without anybody who leaves it stands still within 55 ms, and hangs once, in time.
         #[test]
         fn a_queue_of_which_nobody_accepts_is_found_out(come in proptest::collection::vec(0..9_u32, 80), first in 1..9_u32) {
-            let (mut health, mut now, mut waiting) = (Health::new(HANG), Time::ZERO, first);
+            let (mut health, mut now, mut waiting) = (Health::new(Duration::ZERO, HANG), Time::ZERO, first);
             let mut found = Vec::new();
             for more in come {
                 found.extend(health.look((), waiting, now).map(|change| (change, now.since(Time::ZERO))));
@@ -261,7 +275,7 @@ mod tests {
         /// Of any history: still and moving alternate, what hangs stood still, and somebody is always filled.
         #[test]
         fn every_history_makes_sense(steps in proptest::collection::vec((0..3_u8, 0..5_u32, 0..6_u8), 1..400)) {
-            let (mut health, mut now) = (Health::new(Duration::from_millis(100)), Time::ZERO);
+            let (mut health, mut now) = (Health::new(Duration::ZERO, Duration::from_millis(100)), Time::ZERO);
             let mut seen = [(false, false); 3];
             for (key, waiting, step) in steps {
                 now = now + LOOK_AGAIN;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clustr_core::{Ailment, Event, SlotId, Time, WorkerId};
 use clustr_net::node::Table;
 use clustr_net::queue::{QueueError, QueueId, Queues};
+use clustr_net::steer::Steer;
 use clustr_net::{Acceptor, Connection, Kind};
 
 use std::collections::BTreeSet;
@@ -28,6 +29,9 @@ const QUIET: Duration = Duration::from_secs(1);
 const IDLE_LOOK: Duration = Duration::from_millis(100);
 /// How soon a stranger is noticed while clients come.
 const STRANGERS_EVERY: Duration = Duration::from_millis(900);
+
+/// Clients that shall stay with their worker are not moved for a hiccup.
+const STICKY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A queue by its port and its number there.
 type Key = (u64, QueueId);
@@ -61,8 +65,12 @@ struct Looking {
 
 impl Watch {
     /// Without a hang timeout nobody hangs, and nobody is steered around.
-    pub(super) fn new(hang_timeout: Option<Duration>) -> Self {
-        let health = Health::new(hang_timeout.unwrap_or(Duration::MAX));
+    pub(super) fn new(steer: Steer, hang_timeout: Option<Duration>) -> Self {
+        let patience = match steer {
+            Steer::Hash | Steer::Random | Steer::Cpu => Duration::ZERO,
+            Steer::Sticky => STICKY_PATIENCE,
+        };
+        let health = Health::new(patience, hang_timeout.unwrap_or(Duration::MAX));
         Self { health, steers: hang_timeout.is_some(), rhythm: Rhythm::Edges }
     }
 
