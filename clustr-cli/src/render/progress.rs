@@ -50,28 +50,27 @@ fn is_worth_a_line(news: &News) -> bool {
 struct Bar(ProgressBar);
 
 impl Bar {
+    /// Draws nothing yet.
     fn new(work: Work) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_prefix(work.word());
-        Self(bar)
+        Self(bar.with_style(style("{prefix} {wide_msg}")).with_prefix(work.word()))
     }
 
     fn show(&mut self, tally: &Tally) {
-        let template = match tally.of {
-            Some(of) => {
-                self.0.set_length(of);
-                "{prefix} [{bar:24}] {pos}/{len} {wide_msg}"
-            }
-            None => "{prefix} {wide_msg}",
-        };
-        // A template of ours is one: what else would a bar be drawn with?
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.0.set_style(style.progress_chars("=> "));
+        if let Some(of) = tally.of {
+            self.0.set_style(style("{prefix} [{bar:24}] {pos}/{len} {wide_msg}"));
+            self.0.set_length(of);
         }
         self.0.set_position(tally.come);
         self.0.set_message(tally.now.clone());
         self.0.tick();
     }
+}
+
+/// A template of ours is one; were it none, a plain bar does as well.
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
 impl Drop for Bar {
