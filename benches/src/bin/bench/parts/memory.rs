@@ -35,7 +35,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     table.row("clustr", ours.to_vec());
     peers(setting, connections, &mut table)?;
     let about = format!(
-        "PSS of the primary alone: with 2 workers at rest, after {connections} short connections, and with 100 workers \
+        "One server after the other. PSS of the primary alone: with 2 workers at rest, after {connections} short connections, and with 100 workers \
          that do nothing."
     );
     let mut section = Section::new("Memory", about, table);

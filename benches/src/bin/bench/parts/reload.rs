@@ -110,7 +110,7 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
         );
     }
     let about = format!(
-        "{reloads} reloads of 2 workers, each from the order until the old workers are gone, while {PER_SECOND} short \
+        "One server after the other. {reloads} reloads of 2 workers, each from the order until the old workers are gone, while {PER_SECOND} short \
          connections and {PER_SECOND} requests on 50 kept ones arrive each second. clustr watches the new workers for a \
          second (`--settle`) before it lets the old ones go. A request on a kept connection that the server closed \
          unanswered is repeated once, as RFC 9112, section 9.3.1, lets every client do. node:cluster has no reload: one \

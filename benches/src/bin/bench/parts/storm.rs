@@ -137,7 +137,7 @@ fn section(all: &[Stormed], ticks: u32) -> Section {
         );
     }
     let about = format!(
-        "A worker of two killed every {PAUSE:?}, {ticks} times, while {PER_SECOND} short connections arrive each second. \
+        "One server after the other. A worker of two killed every {PAUSE:?}, {ticks} times, while {PER_SECOND} short connections arrive each second. \
          Everybody with his own rules for restarts, but clustr with a raised `--intensity`: by default its slots give up \
          after five exits in ten seconds."
     );
