@@ -47,6 +47,30 @@ pub struct HalfOpen {
     pub cookie: [u32; 2],
 }
 
+/// A connection that somebody has accepted, and has open.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Connected {
+    /// The number that `/proc/PID/fd` shows.
+    pub inode: u64,
+    /// Bytes that wait to be read by the server.
+    pub unread: u32,
+    /// Bytes that the client has not acknowledged.
+    pub unsent: u32,
+    /// The client sends nothing more.
+    pub half_closed: bool,
+    /// How long ago data came, and how long ago some was sent: both since the connection began, where there was none.
+    pub quiet: Option<Quiet>,
+}
+
+/// Since when nothing has moved, in milliseconds.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Quiet {
+    /// Since data came from the client.
+    pub received_ms: u32,
+    /// Since data was sent to it.
+    pub sent_ms: u32,
+}
+
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const DUMP: u16 = 0x301;
 const DONE: u16 = 3;
@@ -54,10 +78,19 @@ const ERROR: u16 = 2;
 const CLOSED: u32 = 7;
 const LISTEN: u32 = 10;
 const ESTABLISHED: u32 = 1;
+const CLOSE_WAIT: u32 = 8;
 const SYN_RECV: u32 = 3;
 const NEW_SYN_RECV: u32 = 12;
 /// The attribute of listeners on IPv6 (`INET_DIAG_SKV6ONLY`).
 const SKV6ONLY: u16 = 11;
+/// `struct tcp_info` as an attribute, and as a wish (`INET_DIAG_INFO`).
+const INFO: u16 = 2;
+const WANTS_INFO: u8 = 1 << (INFO - 1);
+/// `tcpi_last_data_sent` and `tcpi_last_data_recv` in it.
+const LAST_DATA_SENT: usize = 44;
+const LAST_DATA_RECEIVED: usize = 52;
+/// As long as an answer may take to follow its request's last byte for a connection to count as idle meanwhile.
+const IDLE_MS: u32 = 100;
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 72;
 const ANSWER_BYTES: usize = 32 << 10;
@@ -107,6 +140,35 @@ pub fn established(port: u16) -> io::Result<Vec<u64>> {
     Ok(entries.into_iter().map(|entry| u64::from(entry.inode)).filter(|inode| *inode != 0).collect())
 }
 
+/// Every connection to `port` that somebody has accepted and not closed. As dear as [`half_open`].
+///
+/// # Errors
+///
+/// As [`listening`].
+pub fn connections(port: u16) -> io::Result<Vec<Connected>> {
+    let entries = ask(Kind::Stream, 1 << ESTABLISHED | 1 << CLOSE_WAIT, port)?;
+    let is_accepted = |entry: &Entry| entry.inode != 0;
+    let as_connected = |entry: Entry| Connected {
+        inode: entry.inode.into(),
+        unread: entry.waiting,
+        unsent: entry.unsent,
+        half_closed: u32::from(entry.state) == CLOSE_WAIT,
+        quiet: entry.quiet,
+    };
+    Ok(entries.into_iter().filter(is_accepted).map(as_connected).collect())
+}
+
+impl Connected {
+    /// Whether something is under way: bytes that were not read or not sent, a request (what came last came from the client), or
+    /// an answer a moment ago, which more may follow. Else it is one that is kept open for another request. A client that
+    /// sends nothing more waits for an answer.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let moves = self.unread > 0 || self.unsent > 0 || self.half_closed;
+        moves || self.quiet.is_some_and(|quiet| quiet.received_ms < quiet.sent_ms || quiet.sent_ms < IDLE_MS)
+    }
+}
+
 /// A process that has the socket open, by a look through `/proc/*/fd`: as good as permissions allow, and slow. For naming
 /// a stranger, not for deciding.
 #[must_use]
@@ -140,9 +202,12 @@ struct Entry {
     remote: SocketAddr,
     cookie: [u32; 2],
     waiting: u32,
+    unsent: u32,
+    state: u8,
     uid: u32,
     inode: u32,
     v6_only: bool,
+    quiet: Option<Quiet>,
 }
 
 fn ask(kind: Kind, states: u32, port: u16) -> io::Result<Vec<Entry>> {
@@ -172,6 +237,7 @@ fn request(family: AddressFamily, kind: Kind, states: u32, port: u16) -> [u8; 72
     bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
     bytes[16] = u8::try_from(family.as_raw()).unwrap_or_default();
     bytes[17] = protocol;
+    bytes[18] = if states & 1 << ESTABLISHED == 0 { 0 } else { WANTS_INFO };
     bytes[20..24].copy_from_slice(&states.to_ne_bytes());
     bytes[24..26].copy_from_slice(&port.to_be_bytes());
     bytes
@@ -235,10 +301,18 @@ fn entry(payload: &[u8]) -> Option<Entry> {
         remote: end(24, port(6)),
         cookie: [word(44), word(48)],
         waiting: word(56),
+        unsent: word(60),
+        state: payload[1],
         uid: word(64),
         inode: word(68),
         v6_only: attribute(attributes, SKV6ONLY).is_some_and(|value| value.first() == Some(&1)),
+        quiet: attribute(attributes, INFO).and_then(quiet),
     })
+}
+
+fn quiet(info: &[u8]) -> Option<Quiet> {
+    let word = |at: usize| info.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word));
+    Some(Quiet { received_ms: word(LAST_DATA_RECEIVED)?, sent_ms: word(LAST_DATA_SENT)? })
 }
 
 /// The payload of an attribute: `u16 len, u16 type, payload`, padded to four bytes.
@@ -272,6 +346,24 @@ mod tests {
         fn no_answer_makes_the_reader_panic_or_stand_still(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let count = messages(&bytes).count();
             prop_assert!(count <= bytes.len() / HEADER_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_idle_once_its_request_is_answered() {
+        let quiet = |received_ms, sent_ms| {
+            let quiet = Some(Quiet { received_ms, sent_ms });
+            Connected { inode: 1, unread: 0, unsent: 0, half_closed: false, quiet }
+        };
+        assert!(!quiet(5_030, 5_000).is_busy(), "kept open");
+        assert!(quiet(20, 5_000).is_busy(), "a request");
+        assert!(quiet(9_000, 40).is_busy(), "an answer in pieces");
+        for moves in [
+            Connected { unread: 1, ..quiet(900, 500) },
+            Connected { unsent: 1, ..quiet(900, 500) },
+            Connected { half_closed: true, ..quiet(900, 500) },
+        ] {
+            assert!(moves.is_busy(), "{moves:?}");
         }
     }
 

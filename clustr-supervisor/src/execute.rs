@@ -160,8 +160,12 @@ impl Supervisor {
     /// A worker that serves a queue of its own empties that first.
     fn drain(&mut self, id: WorkerId) {
         self.stop_watching(id);
-        if self.is_ending() || !self.sharing.detain(id, self.now) {
-            self.drain_now(id);
+        if self.is_ending() {
+            return self.drain_now(id);
+        }
+        self.departures.announce(id, self.now);
+        if !self.sharing.detain(id, self.now) {
+            self.see_off(id);
         }
     }
 

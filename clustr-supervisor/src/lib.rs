@@ -91,6 +91,7 @@ mod clock;
 pub mod cluster;
 pub mod config;
 pub mod control;
+mod departures;
 mod error;
 mod execute;
 mod generations;

@@ -12,8 +12,9 @@ impl Supervisor {
     /// nobody will take.
     pub(crate) fn tend_queues(&mut self) {
         for id in self.sharing.emptied(self.now) {
-            self.drain_now(id);
+            self.see_off(id);
         }
+        self.tend_departures();
         self.pump();
         if self.is_ending() {
             return self.sharing.leave_queues();

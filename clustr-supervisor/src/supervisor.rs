@@ -24,6 +24,7 @@ use crate::config::{Config, Output, Ports, ReadyWhen, Share};
 use crate::control::place::{Claim, Holder};
 use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
+use crate::departures::Departures;
 use crate::error::StartError;
 use crate::generations::Generations;
 use crate::logs::{Format, Logs};
@@ -54,6 +55,7 @@ pub struct Supervisor {
     pub(crate) probes: Probes,
     pub(crate) ailments: Ailments,
     pub(crate) watchdogs: Watchdogs,
+    pub(crate) departures: Departures,
     pub(crate) ports: Ports,
     pub(crate) recycling: Recycling,
     pub(crate) oom_kills: OomKills,
@@ -110,10 +112,7 @@ impl Supervisor {
         if let Some(signals) = &signals {
             reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
         }
-        let hears = (config.ready.hears_notices() || config.watchdog.is_some())
-            .then(|| Notices::open(&mut reactor))
-            .transpose();
-        let notices = hears.map_err(StartError::system("make a socket for sd_notify"))?;
+        let notices = open_notices(&config, &mut reactor)?;
         let control = open_control(&config, claim, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
         let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
@@ -123,6 +122,7 @@ impl Supervisor {
             logs: Logs::new(format, waker, config.log_file.clone())
                 .map_err(StartError::system("start the writer thread"))?,
             strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
+            departures: Departures::new(config.policy.stop_timeout()),
             app: App::new(config.policy, seed(now)),
             sharing,
             readiness: Readiness::new(&config.ready),
@@ -263,6 +263,7 @@ impl Supervisor {
             self.probes.deadline(),
             self.watchdogs.deadline(),
             self.recycling.deadline(),
+            self.departures.deadline(),
             superior,
         ];
         dues.into_iter().flatten().min()
@@ -284,6 +285,7 @@ impl Supervisor {
         let comes_back = !self.is_ending() && self.app.slot(id.slot).is_some_and(is_hopeful);
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.readiness.forget(id);
+        self.departures.forget(id);
         self.probes.forget(id, &mut self.reactor);
         self.ailments.forget(id);
         self.watchdogs.forget(id);
@@ -423,6 +425,13 @@ fn claim(config: &Config) -> Result<Option<Claim>, StartError> {
 fn end_left_behind(config: &Config) -> usize {
     let patience = config.policy.stop_timeout();
     config.control.as_deref().map_or(0, |path| end_orphans(path, config.stop_signal, patience))
+}
+
+/// Where workers are heard that speak by sd_notify, if what they say counts.
+fn open_notices(config: &Config, reactor: &mut Reactor) -> Result<Option<Notices>, StartError> {
+    let hears = config.ready.hears_notices() || config.watchdog.is_some();
+    let opened = hears.then(|| Notices::open(reactor)).transpose();
+    opened.map_err(StartError::system("make a socket for sd_notify"))
 }
 
 fn open_control(

@@ -105,6 +105,12 @@ pub(crate) enum ChannelState {
 }
 
 impl Worker {
+    /// Whether somebody speaks with us who can be asked to finish what is open.
+    pub(crate) fn can_be_asked(&self) -> bool {
+        let speaks = |state: ChannelState| state == ChannelState::Online;
+        speaks(self.node.state) || self.channel.as_ref().is_some_and(|channel| speaks(channel.state))
+    }
+
     /// Sends the polite signal to the process that listens: the one that spoke, else the leader.
     pub(crate) fn terminate(&self, signal: Signal) {
         let told = self.speaker.as_ref().is_some_and(|speaker| speaker.signal(signal));

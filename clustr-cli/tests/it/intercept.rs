@@ -25,13 +25,13 @@ const WORKERS: u32 = 3;
 const NEVER: Duration = Duration::from_millis(1500);
 
 /// A server whose file has this text; it reads `PORT` and says its pid.
-struct Server {
-    program: &'static str,
-    file: &'static str,
-    text: &'static str,
+pub(crate) struct Server {
+    pub(crate) program: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) text: &'static str,
 }
 
-const PYTHON: Server = Server {
+pub(crate) const PYTHON: Server = Server {
     program: "python3",
     file: "app.py",
     text: "import http.server, os
@@ -79,14 +79,14 @@ public class App {
 ",
 };
 
-const NODE: Server = Server {
+pub(crate) const NODE: Server = Server {
     program: "node",
     file: "app.js",
     text: "require('http').createServer((_, answer) => answer.end(`${process.pid}`)).listen(process.env.PORT);\n",
 };
 
 /// What to run and where; `None` where the machine has no such program.
-fn prepared(server: &Server, command: impl FnOnce(&str) -> Vec<String>) -> Option<(Run, PathBuf)> {
+pub(crate) fn prepared(server: &Server, command: impl FnOnce(&str) -> Vec<String>) -> Option<(Run, PathBuf)> {
     let is_there = Command::new(server.program).arg("--version").output().is_ok();
     if !is_there {
         missing(server.program);
@@ -143,7 +143,7 @@ fn try_shares(run: Run) -> Outcome {
     primary.stop()
 }
 
-fn alone(program: &str) -> impl FnOnce(&str) -> Vec<String> {
+pub(crate) fn alone(program: &str) -> impl FnOnce(&str) -> Vec<String> {
     let program = program.to_owned();
     move |path| vec![program, path.to_owned()]
 }

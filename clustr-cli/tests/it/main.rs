@@ -23,6 +23,7 @@ mod namespaces;
 mod output;
 mod probes;
 mod reload;
+mod seen_off;
 mod starts;
 mod stops;
 mod story;

@@ -1,18 +1,22 @@
-//! Whether a process, or what it has started, listens on a port.
+//! Which sockets a process, and what it has started, has open; and whether it listens on a port.
 //!
 //! Owns the comparison of the kernel's list of listeners (sock_diag(7)) with a process's open files (proc(5)). Never touches a
-//! process. Called by `probe`, for a port that one worker alone shall have.
+//! process. Called by `probe`, for a port that one worker alone shall have, and by `departures`.
 
+use std::collections::HashSet;
 use std::fs;
 
 use clustr_net::{Kind, sock_diag};
 use rustix::process::Pid;
 
+use super::facts::sockets;
 use super::tree::children;
 
 /// Bound: processes and open files that are looked at. A listener is among the first files of a server.
 const PROCESSES_MAX: usize = 32;
 const FILES_MAX: usize = 4096;
+/// Bound: open files that are looked at where connections are meant.
+const SOCKETS_MAX: usize = 1 << 17;
 
 /// Whether one of these processes listens on `port`; `None` if that cannot be seen.
 pub(crate) fn holds_listener(pid: u32, port: u16) -> Option<bool> {
@@ -38,6 +42,21 @@ pub(crate) fn holds_listener(pid: u32, port: u16) -> Option<bool> {
     seen_any.then_some(false)
 }
 
+/// The sockets of a process and of all below it, by inode; as far as permissions let us see.
+pub(crate) fn socket_inodes(pid: u32) -> HashSet<u64> {
+    let (mut found, mut left) = (HashSet::new(), SOCKETS_MAX);
+    let mut processes: Vec<Pid> = i32::try_from(pid).ok().and_then(Pid::from_raw).into_iter().collect();
+    let mut next = 0;
+    while let Some(&process) = processes.get(next) {
+        next += 1;
+        let number = process.as_raw_nonzero().get().unsigned_abs();
+        found.extend(sockets(number, &mut left).into_iter().flatten());
+        let room = PROCESSES_MAX.saturating_sub(processes.len());
+        processes.extend(children(process).into_iter().take(room));
+    }
+    found
+}
+
 fn holds(process: Pid, wanted: &[String]) -> Option<bool> {
     let files = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero())).ok()?;
     let mut links = files.flatten().take(FILES_MAX).filter_map(|file| fs::read_link(file.path()).ok());
@@ -53,6 +72,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(holds_listener(std::process::id(), port), Some(true));
+        assert!(socket_inodes(std::process::id()).contains(&sock_diag::inode(&listener).unwrap()));
         assert_ne!(holds_listener(1, port), Some(true));
         // Nobody has this one.
         assert_eq!(holds_listener(std::process::id(), 0), Some(false));

@@ -297,6 +297,22 @@ impl Sharing {
         self.seats.as_mut().is_some_and(|seats| seats.detain(id, &mut self.table, now))
     }
 
+    /// The ports on which a worker has a queue of its own.
+    pub(crate) fn ports_of(&self, id: WorkerId) -> impl Iterator<Item = u16> {
+        let seats = self.seats.as_ref();
+        let is_its = move |number: &u64| seats.is_some_and(|seats| seats.of(id, *number).is_some());
+        self.table.numbers().filter(is_its).filter_map(|number| Some(self.table.queues(number)?.port()))
+    }
+
+    /// Whether others are sent what would come to a worker: on every port on which it has a queue, somebody else is live.
+    pub(crate) fn is_relieved(&self, id: WorkerId) -> bool {
+        let Some(seats) = &self.seats else { return false };
+        self.table
+            .numbers()
+            .filter(|number| seats.of(id, *number).is_some())
+            .all(|number| seats.is_live(number))
+    }
+
     /// Workers that had to empty their queues and have, or that had to wait for too long.
     pub(crate) fn emptied(&mut self, now: Time) -> Vec<WorkerId> {
         self.seats.as_mut().map_or_else(Vec::new, |seats| seats.emptied(&mut self.table, now))

@@ -34,6 +34,11 @@ impl Seats {
         self.seats.iter_mut().filter(is_it).for_each(|seat| seat.holder = None);
     }
 
+    /// Whether somebody is filled on a port.
+    pub(crate) fn is_live(&self, number: u64) -> bool {
+        self.live(number).next().is_some()
+    }
+
     /// The queues that a worker has on a port.
     pub(super) fn all_of(&self, id: WorkerId, number: u64) -> impl Iterator<Item = QueueId> {
         let has = move |seat: &&Seat| seat.number == number && seat.holder == Some(id);
