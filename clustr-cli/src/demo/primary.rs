@@ -143,6 +143,8 @@ fn command(socket: &Path, workers: u32, port: u16) -> std::io::Result<Command> {
     let program = std::env::current_exe()?;
     let mut command = Command::new(&program);
     command.arg("run").args(["--name", "demo", "--log", "none", "--control"]).arg(socket);
+    // Its worker is no node, and speaks node's channel all the same.
+    command.args(["--delivery", "node"]);
     // Workers of a demo are killed far more often than those of an app: they come back at once, and always.
     command.args(["--intensity", "10000/10s", "--backoff-min", "20ms", "--backoff-max", "100ms"]);
     command.args(["--die-with-parent", &std::process::id().to_string()]);

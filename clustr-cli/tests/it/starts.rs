@@ -89,8 +89,16 @@ fn a_command_line_without_sense_is_a_usage_error() {
 #[test]
 fn a_node_without_a_script_is_refused_with_the_way_out() {
     with_node(|node| {
-        let inline =
-            ["run", "-n", "2", "--", &node.program, "-e", "require('http').createServer().listen(0)"];
+        let inline = [
+            "run",
+            "--no-intercept",
+            "-n",
+            "2",
+            "--",
+            &node.program,
+            "-e",
+            "require('http').createServer().listen(0)",
+        ];
         refused(&inline, 2, "node app.js")?;
         let script = std::fs::File::open(app("address.js")).map_err(|error| error.to_string())?;
         let piped =
