@@ -7,7 +7,7 @@
 use alloc::vec::{self, Vec};
 
 use crate::command::Refusal;
-use crate::id::{Generation, Ticket, WorkerId};
+use crate::id::{Generation, SlotId, Ticket, WorkerId};
 use crate::notice::Notice;
 
 /// Something to be done now.
@@ -53,6 +53,13 @@ pub enum Answer {
     Superseded,
     /// It was tried and came to nothing: the slots it waited for gave up.
     Failed,
+    /// It was tried, and not all that was wanted anew is there: this slot gave up.
+    GaveUp {
+        /// The lowest of those that gave up.
+        slot: SlotId,
+        /// How many more did.
+        others: u32,
+    },
     /// It was tried, failed, and what served before serves again.
     RolledBack,
 }

@@ -134,7 +134,7 @@ impl App {
     fn asked_to_scale(&mut self, ticket: Ticket, target: Target, out: &mut Actions) -> Heard {
         match self.unhindered().and_then(|()| self.resolve(target)) {
             Ok(to) => {
-                self.scale.begin(ticket, out);
+                self.scale.begin(ticket, self.wanted, to, &self.roster, out);
                 self.rescale(to, out);
             }
             Err(refusal) => out.push(Action::Answer(ticket, Answer::Refused(refusal))),
@@ -186,7 +186,7 @@ impl App {
         if self.is_open() {
             match self.reason_to_end() {
                 Some(reason) => {
-                    self.scale.settle(self.wanted, tally, out);
+                    self.scale.settle(self.wanted, &self.roster, out);
                     self.end(reason, Answer::Failed, out);
                 }
                 None => self.settle(out),
@@ -227,7 +227,7 @@ impl App {
             self.state = AppState::Running;
             out.notify(Notice::Running { ready: tally.ready });
         }
-        self.scale.settle(self.wanted, tally, out);
+        self.scale.settle(self.wanted, &self.roster, out);
     }
 
     /// The app ends, or ends faster. `unfinished` is what a scaling comes to that was under way.

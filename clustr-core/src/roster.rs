@@ -150,6 +150,11 @@ impl Roster {
         new || self.slots.iter().take(SlotId(to).index()).any(Slot::is_hopeful)
     }
 
+    /// Whether this slot is wanted, and was left empty.
+    pub(crate) fn gave_up(&self, slot: SlotId) -> bool {
+        self.slot(slot).is_some_and(|slot| Tally::of(slot).gave_up > 0)
+    }
+
     fn make(&mut self, number: u32) {
         if number == self.len() {
             self.slots.push(Slot::new(SlotId(number), false));

@@ -1,18 +1,23 @@
 //! Scaling: how many slots are wanted, and who waits to hear that they are there.
 //!
-//! Owns what a target comes to and the one ticket that waits for it. Never touches a slot. Called by
+//! Owns what a target comes to, the one ticket that waits for it, and for whom. Never touches a slot. Called by
 //! [`app`](crate::app).
+
+use alloc::collections::BTreeSet;
 
 use crate::action::{Action, Actions, Answer};
 use crate::command::{Refusal, Target};
-use crate::id::Ticket;
+use crate::id::{SlotId, Ticket};
 use crate::policy::SLOTS_MAX;
-use crate::roster::Tally;
+use crate::roster::Roster;
 
 /// The scaling that is under way, if one is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scale {
     waiting: Option<Ticket>,
+    /// The slots that became wanted by it, or by those that it replaced and that were not there yet.
+    /// Bound: the most slots there can be.
+    anew: BTreeSet<SlotId>,
 }
 
 impl Target {
@@ -32,22 +37,38 @@ impl Target {
 
 impl Scale {
     /// A new target replaces the one that somebody still waits for.
-    pub(crate) fn begin(&mut self, ticket: Ticket, out: &mut Actions) {
+    pub(crate) fn begin(&mut self, ticket: Ticket, from: u32, to: u32, roster: &Roster, out: &mut Actions) {
+        let mut anew = core::mem::take(&mut self.anew);
         self.end(Answer::Superseded, out);
         out.push(Action::Answer(ticket, Answer::Accepted));
+        // One that had given up before is not the fault of this one.
+        anew.retain(|slot| slot.0 < to && !roster.gave_up(*slot));
+        anew.extend((from..to).map(SlotId));
+        self.anew = anew;
         self.waiting = Some(ticket);
     }
 
     /// Answers if every wanted slot has settled and nobody is left where nobody is wanted.
-    pub(crate) fn settle(&mut self, wanted: u32, tally: Tally, out: &mut Actions) {
+    pub(crate) fn settle(&mut self, wanted: u32, roster: &Roster, out: &mut Actions) {
+        let tally = roster.tally();
         if self.waiting.is_some() && tally.settled() == wanted && tally.leftover == 0 {
-            let answer = if tally.gave_up == wanted { Answer::Failed } else { Answer::Done };
-            self.end(answer, out);
+            self.end(self.outcome(roster), out);
+        }
+    }
+
+    fn outcome(&self, roster: &Roster) -> Answer {
+        let mut missing = self.anew.iter().filter(|slot| roster.gave_up(**slot));
+        match missing.next() {
+            Some(&slot) => {
+                Answer::GaveUp { slot, others: u32::try_from(missing.count()).unwrap_or(u32::MAX) }
+            }
+            None => Answer::Done,
         }
     }
 
     /// The last answer to whoever waits.
     pub(crate) fn end(&mut self, answer: Answer, out: &mut Actions) {
+        self.anew.clear();
         if let Some(ticket) = self.waiting.take() {
             out.push(Action::Answer(ticket, answer));
         }

@@ -88,7 +88,7 @@ impl Supervisor {
     fn pass_on(&mut self, ticket: Ticket, answer: Answer) {
         let (setback, is_final) = match answer {
             Answer::RolledBack | Answer::Failed => (self.setback.take(), true),
-            Answer::Done | Answer::Refused(_) | Answer::Superseded => (None, true),
+            Answer::Done | Answer::Refused(_) | Answer::Superseded | Answer::GaveUp { .. } => (None, true),
             Answer::Accepted => (None, false),
         };
         if is_final {

@@ -90,6 +90,22 @@ fn a_start_that_fails_is_exit_code_1_with_its_last_output() {
 }
 
 #[test]
+fn a_scaling_whose_new_worker_gives_up_is_exit_code_1_and_says_which() {
+    let outcome = (|| {
+        let place = Place::new()?;
+        let script = "[ $CLUSTR_SLOT = 0 ] || exit 3; exec sleep 1000";
+        let rules = ["-n", "1", "--ready", "delay:1s", "--intensity", "1/60s", "--backoff-min", "10ms"];
+        let said = place.run(&[&rules as &[&str], &["--", "sh", "-c", script]].concat())?;
+        ensure!(said.status.code() == Some(0), "{:?}", said.status);
+        let said = place.clustr(&["scale", "2"])?;
+        let error = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.status.code() == Some(1) && error.contains("slot=1"), "{:?}: {error}", said.status);
+        Ok(())
+    })();
+    hold(outcome);
+}
+
+#[test]
 fn a_name_that_is_taken_is_not_taken_over() {
     let outcome = (|| {
         let place = Place::new()?;

@@ -231,7 +231,11 @@ impl Watch {
             Answer::Refused(_) => {
                 assert_eq!(accepted, Some(false), "{ticket:?} is refused before acceptance");
             }
-            Answer::Done | Answer::Superseded | Answer::Failed | Answer::RolledBack => {
+            Answer::Done
+            | Answer::Superseded
+            | Answer::Failed
+            | Answer::GaveUp { .. }
+            | Answer::RolledBack => {
                 assert_eq!(accepted, Some(true), "{ticket:?} has one final answer, after acceptance");
             }
         }

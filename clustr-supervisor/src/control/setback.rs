@@ -66,6 +66,11 @@ pub(crate) fn reply_for(id: u64, answer: Answer, setback: Option<&Setback>) -> R
         Answer::RolledBack => {
             told("rolled-back", "the new version failed, and the old one serves", Some("clustr status"))
         }
+        Answer::GaveUp { slot, others } => {
+            let others = if others == 0 { String::new() } else { format!(", and {others} more") };
+            let detail = format!("slot={slot}, which was wanted anew, gave up{others}");
+            Reply::refused(id, "failed", detail, Some("clustr status"))
+        }
         Answer::Failed => told("failed", "the workers that it waited for gave up", Some("clustr status")),
     }
 }

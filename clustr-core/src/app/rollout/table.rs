@@ -274,6 +274,7 @@ fn answer(action: &Action) -> Option<String> {
             | crate::action::Answer::Done
             | crate::action::Answer::Superseded
             | crate::action::Answer::Failed
+            | crate::action::Answer::GaveUp { .. }
             | crate::action::Answer::RolledBack => format!("{answer:?}").to_lowercase(),
         }),
         Action::Answer(..)

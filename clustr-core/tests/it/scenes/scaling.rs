@@ -1,6 +1,8 @@
 //! More workers and fewer.
 
-use clustr_core::{Action, Answer, Notice, Refusal, RestartMode, SLOTS_MAX, SlotId, SlotState, Target};
+use clustr_core::{
+    Action, Answer, Notice, Refusal, RestartMode, SLOTS_MAX, SlotId, SlotState, Target, Verdict,
+};
 
 use crate::world::{CLEAN, FAILED, Rules, millis, secs};
 
@@ -89,15 +91,43 @@ fn a_stop_supersedes_a_scaling() {
 }
 
 #[test]
-fn a_scaling_fails_only_when_every_slot_gave_up() {
+fn a_scaling_fails_when_a_slot_that_it_wants_anew_gave_up() {
     let mut world = Rules::new(1).intensity(0, secs(10)).running();
-    let (ticket, _) = world.scale(Target::To(2));
+    let (ticket, _) = world.scale(Target::To(4));
     world.exit(1, FAILED);
-    assert_eq!(world.answer(ticket), Some(Answer::Done), "one of two serves");
+    world.exit(3, FAILED);
+    assert_eq!(world.answer(ticket), None, "one of them may still come");
+    world.serve(2);
+    assert_eq!(world.answer(ticket), Some(Answer::GaveUp { slot: SlotId(1), others: 1 }));
+}
+
+#[test]
+fn a_slot_that_gives_up_meanwhile_is_not_the_fault_of_a_scaling() {
+    let mut world = Rules::new(2).intensity(0, secs(10)).running();
     let (ticket, _) = world.scale(Target::To(3));
     world.exit(0, FAILED);
+    world.serve(2);
+    assert_eq!(world.answer(ticket), Some(Answer::Done));
+}
+
+#[test]
+fn a_scaling_that_supersedes_another_answers_for_those_that_are_not_there_yet() {
+    let mut world = Rules::new(1).intensity(0, secs(10)).running();
+    world.scale(Target::To(3));
+    world.exit(1, FAILED);
+    let (ticket, _) = world.scale(Target::To(3));
     world.exit(2, FAILED);
-    assert_eq!(world.answer(ticket), Some(Answer::Failed));
+    assert_eq!(world.answer(ticket), Some(Answer::GaveUp { slot: SlotId(2), others: 0 }));
+}
+
+#[test]
+fn a_scaling_fails_when_every_slot_gave_up() {
+    let mut world = Rules::new(1).intensity(0, secs(10)).running();
+    let (ticket, _) = world.scale(Target::To(2));
+    world.exit(0, FAILED);
+    world.exit(1, FAILED);
+    assert_eq!(world.answer(ticket), Some(Answer::GaveUp { slot: SlotId(1), others: 0 }));
+    assert_eq!(world.verdict(), Some(Verdict::GaveUp));
 }
 
 #[test]
