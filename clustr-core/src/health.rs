@@ -46,8 +46,16 @@ pub(crate) struct Health {
 #[derive(Clone, Copy, Debug)]
 struct Request {
     worker: WorkerId,
-    why: Why,
+    wish: Wish,
     place: Place,
+}
+
+/// Why somebody is to be replaced: because it fails, or is worn, or both.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    why: Why,
+    /// That it is worn too, while it fails: that it serves again does not make it younger.
+    also: Option<Why>,
 }
 
 /// Those that fail first, then by the order in which it was asked for.
@@ -61,7 +69,7 @@ struct Place {
 #[derive(Clone, Copy, Debug)]
 struct Renewal {
     worker: WorkerId,
-    why: Why,
+    wish: Wish,
     /// The replacement, while there is one.
     by: Option<WorkerId>,
     /// When the worker is removed whether or not it has been replaced, if it is failing.
@@ -75,33 +83,58 @@ impl Health {
             return Heard::Ignored;
         }
         if let Some(renewal) = self.under_way.as_mut().filter(|renewal| renewal.worker == worker) {
-            if is_worn(renewal.why) && !is_worn(why) {
-                renewal.why = why;
+            let begins_to_fail = renewal.wish.is_worn() && !is_worn(why);
+            renewal.wish = renewal.wish.and(why);
+            if begins_to_fail {
                 renewal.remove_at = roster.now() + roster.policy().hang_timeout;
             }
             return Heard::Taken;
         }
-        let known = self.requests.get(&worker.slot).filter(|request| request.worker == worker);
-        if known.is_none_or(|request| is_worn(request.why) && !is_worn(why)) {
-            self.enter(worker, why);
+        match self.requests.get_mut(&worker.slot).filter(|request| request.worker == worker) {
+            Some(request) if request.wish.is_worn() == request.wish.and(why).is_worn() => {
+                request.wish = request.wish.and(why);
+            }
+            Some(request) => {
+                let wish = request.wish.and(why);
+                self.enter(worker, wish);
+            }
+            None => self.enter(worker, Wish::new(why)),
         }
         Heard::Taken
     }
 
-    /// It serves again. What was asked for because it failed is called off.
+    /// It serves again. What was asked for because it failed is called off; that it is worn stays true.
     pub(crate) fn recovered(&mut self, worker: WorkerId, roster: &mut Roster, out: &mut Actions) -> Heard {
-        if self.under_way.is_some_and(|renewal| renewal.worker == worker && !is_worn(renewal.why)) {
-            roster.at(worker.slot, out, Slot::abandon);
-            self.finish(roster);
+        let fails = |of: WorkerId, wish: Wish| of == worker && !wish.is_worn();
+        if let Some(renewal) = self.under_way.filter(|renewal| fails(renewal.worker, renewal.wish)) {
+            self.call_off(renewal, roster, out);
             return Heard::Taken;
         }
         let asked = self.requests.get(&worker.slot).copied();
-        match asked.filter(|request| request.worker == worker && !is_worn(request.why)) {
+        match asked.filter(|request| fails(request.worker, request.wish)) {
             Some(request) => {
                 self.strike(request);
+                if let Some(worn) = request.wish.also {
+                    self.enter(worker, Wish::new(worn));
+                }
                 Heard::Taken
             }
             None => Heard::Ignored,
+        }
+    }
+
+    fn call_off(&mut self, renewal: Renewal, roster: &mut Roster, out: &mut Actions) {
+        let Renewal { worker, wish, by, .. } = renewal;
+        match (wish.also.map(Wish::new), by) {
+            (Some(wish), Some(_)) => {
+                self.under_way = Some(Renewal { wish, remove_at: Time::MAX, ..renewal });
+            }
+            // Its replacement would not do: the next attempt is that of one that is worn.
+            (Some(wish), None) => self.put_off(worker, wish, roster),
+            (None, _) => {
+                roster.at(worker.slot, out, Slot::abandon);
+                self.finish(roster);
+            }
         }
     }
 
@@ -111,14 +144,19 @@ impl Health {
             return;
         };
         renewal.by = None;
-        let Renewal { worker, why, .. } = *renewal;
-        out.notify(Notice::NotRenewed { worker, why, setback });
+        let Renewal { worker, wish, .. } = *renewal;
+        out.notify(Notice::NotRenewed { worker, why: wish.why, setback });
         roster.at(worker.slot, out, Slot::abandon);
-        if is_worn(why) {
-            self.under_way = None;
-            self.pause(PAUSE_AFTER_SETBACK, roster);
-            self.enter(worker, why);
+        if wish.is_worn() {
+            self.put_off(worker, wish, roster);
         }
+    }
+
+    /// The worn one stays until the next attempt.
+    fn put_off(&mut self, worker: WorkerId, wish: Wish, roster: &mut Roster) {
+        self.under_way = None;
+        self.pause(PAUSE_AFTER_SETBACK, roster);
+        self.enter(worker, wish);
     }
 
     /// Goes on with the one under way, then with the next.
@@ -138,18 +176,18 @@ impl Health {
 
     /// Who has ended or is on its way out meanwhile needs no replacement: its slot sees to that.
     fn begin(&mut self, request: Request, roster: &mut Roster, out: &mut Actions) {
-        let Request { worker, why, .. } = request;
+        let Request { worker, wish, .. } = request;
         if !holds_ready(worker, roster) {
             return;
         }
         let generation = roster.generation();
         let hang_timeout = roster.policy().hang_timeout;
-        let remove_at = if is_worn(why) { Time::MAX } else { roster.now() + hang_timeout };
+        let remove_at = if wish.is_worn() { Time::MAX } else { roster.now() + hang_timeout };
         let by = roster.at(worker.slot, out, |slot, turn| slot.bring(generation, true, turn));
         if let Some(by) = by {
-            out.notify(Notice::Renewing { worker, by, why });
+            out.notify(Notice::Renewing { worker, by, why: wish.why });
         }
-        self.under_way = Some(Renewal { worker, why, by, remove_at });
+        self.under_way = Some(Renewal { worker, wish, by, remove_at });
     }
 
     fn watch(&mut self, renewal: Renewal, roster: &mut Roster, out: &mut Actions) {
@@ -199,7 +237,7 @@ impl Health {
     pub(crate) fn interrupt(&mut self, roster: &mut Roster, out: &mut Actions) {
         if let Some(renewal) = self.under_way.take() {
             roster.at(renewal.worker.slot, out, Slot::abandon);
-            self.enter(renewal.worker, renewal.why);
+            self.enter(renewal.worker, renewal.wish);
         }
     }
 
@@ -222,19 +260,38 @@ impl Health {
         self.pause_until = roster.now() + span;
     }
 
-    fn enter(&mut self, worker: WorkerId, why: Why) {
+    fn enter(&mut self, worker: WorkerId, wish: Wish) {
         if let Some(before) = self.requests.get(&worker.slot).copied() {
             self.strike(before);
         }
         self.asked += 1;
-        let place = Place { worn: is_worn(why), asked: self.asked, slot: worker.slot };
+        let place = Place { worn: wish.is_worn(), asked: self.asked, slot: worker.slot };
         self.line.insert(place);
-        self.requests.insert(worker.slot, Request { worker, why, place });
+        self.requests.insert(worker.slot, Request { worker, wish, place });
     }
 
     fn strike(&mut self, request: Request) {
         self.line.remove(&request.place);
         self.requests.remove(&request.worker.slot);
+    }
+}
+
+impl Wish {
+    const fn new(why: Why) -> Self {
+        Self { why, also: None }
+    }
+
+    /// The same, and `why` as well.
+    fn and(self, why: Why) -> Self {
+        match (is_worn(self.why), is_worn(why)) {
+            (true, false) => Self { why, also: Some(self.why) },
+            (false, true) => Self { also: self.also.or(Some(why)), ..self },
+            (true, true) | (false, false) => self,
+        }
+    }
+
+    const fn is_worn(self) -> bool {
+        is_worn(self.why)
     }
 }
 

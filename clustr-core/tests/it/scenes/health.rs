@@ -133,6 +133,69 @@ fn a_worker_that_recovers_keeps_its_place() {
 }
 
 #[test]
+fn a_worn_worker_that_failed_meanwhile_is_replaced_although_it_recovers() {
+    for worn_first in [true, false] {
+        let mut world = Rules::new(2).with(|builder| builder.hang_timeout(secs(5))).running();
+        let old = if worn_first { worn(&mut world, 0) } else { failing(&mut world, 0) };
+        let new = newest(&world, 0);
+        if worn_first {
+            failing(&mut world, 0)
+        } else {
+            worn(&mut world, 0)
+        };
+        world.tell(Event::Recovered(old));
+        assert!(!world.watch.processes[&new].is_leaving(), "the replacement goes on");
+        world.pass(secs(20));
+        assert_eq!(world.worker(0), old, "one that serves is not removed at the hang timeout");
+        come_up(&mut world, new);
+        assert_eq!(world.worker(0), new);
+    }
+}
+
+#[test]
+fn a_worn_worker_that_failed_while_it_waited_for_its_turn_keeps_a_turn() {
+    for worn_first in [true, false] {
+        let mut world = Rules::new(3).running();
+        let _under_way = worn(&mut world, 0);
+        let old = worn(&mut world, 1);
+        if !worn_first {
+            // The other order, of another slot.
+            failing(&mut world, 2);
+            worn(&mut world, 2);
+            let recovered = world.worker(2);
+            world.tell(Event::Recovered(recovered));
+        }
+        failing(&mut world, 1);
+        world.tell(Event::Recovered(old));
+        let new = newest(&world, 0);
+        come_up(&mut world, new);
+        for slot in if worn_first { [1].as_slice() } else { &[2, 1] } {
+            world.pass(secs(2));
+            let new = newest(&world, *slot);
+            assert_eq!(new.incarnation, 2, "slot {slot}");
+            come_up(&mut world, new);
+        }
+    }
+}
+
+#[test]
+fn a_worn_worker_whose_replacement_failed_before_it_recovered_is_tried_again_later() {
+    let mut world = Rules::new(2).running();
+    let old = worn(&mut world, 0);
+    failing(&mut world, 0);
+    let new = newest(&world, 0);
+    world.tell(Event::Spawned(new));
+    world.tell(Event::Exited(new, FAILED));
+    world.tell(Event::Recovered(old));
+    assert_eq!(newest(&world, 0), old);
+    world.pass(secs(46));
+    let again = newest(&world, 0);
+    assert_ne!(again, old);
+    come_up(&mut world, again);
+    assert_eq!(world.worker(0), again);
+}
+
+#[test]
 fn a_worn_worker_stays_until_a_replacement_will_do() {
     let mut world = Rules::new(2).running();
     let old = worn(&mut world, 0);
