@@ -117,7 +117,7 @@ impl App {
             Event::Exited(worker, exit) => roster.hear(worker, Fact::Exited(exit), out),
             Event::Failing(worker, ailment) => self.failing(worker, ailment, out),
             Event::Recovered(worker) => self.health.recovered(worker, roster, out),
-            Event::Worn(worker, wear) => self.ask_renewal(worker, Why::Worn(wear)),
+            Event::Worn(worker, wear) => self.ask_renewal(worker, Why::Worn(wear), out),
             Event::Awaited(slot) => roster.awaited(slot, out),
             Event::Lost(generation) if roster.versions.lose(generation) => Heard::Taken,
             Event::Lost(_) => Heard::Ignored,

@@ -5,7 +5,11 @@
 //!
 //! One worker of an app at a time, those that fail before those that are worn, and a jittered second between two:
 //! workers do not go together, not even if all of them ask for it. A failing one is removed when its replacement
-//! is ready, or at the hang timeout anyway, counted from the moment at which its turn came.
+//! is ready, or at the hang timeout anyway, counted from the moment at which its turn came. One whose
+//! predecessor was replaced too, and that has not been ready for the stable time, waits before it is in line:
+//! each time twice as long, for what ails it ails its replacement.
+
+mod streaks;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -20,6 +24,8 @@ use crate::time::Time;
 use crate::turn::Heard;
 use crate::view::{Deadline, Due};
 use crate::worker::Worker;
+
+use streaks::Streaks;
 
 /// Between two replacements: long enough to see whether the first one serves.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +43,9 @@ pub(crate) struct Health {
     requests: BTreeMap<SlotId, Request>,
     /// The same, in the order of their turns.
     line: BTreeSet<Place>,
+    /// Those that are not in line yet, by the moment at which they will be.
+    held: BTreeSet<(Time, SlotId)>,
+    streaks: Streaks,
     asked: u64,
     under_way: Option<Renewal>,
     /// Nobody's turn comes before.
@@ -48,6 +57,8 @@ struct Request {
     worker: WorkerId,
     wish: Wish,
     place: Place,
+    /// When it is in line.
+    from: Time,
 }
 
 /// Why somebody is to be replaced: because it fails, or is worn, or both.
@@ -78,7 +89,13 @@ struct Renewal {
 
 impl Health {
     /// Somebody says that `worker` should be replaced.
-    pub(crate) fn ask(&mut self, worker: WorkerId, why: Why, roster: &Roster) -> Heard {
+    pub(crate) fn ask(
+        &mut self,
+        worker: WorkerId,
+        why: Why,
+        roster: &mut Roster,
+        out: &mut Actions,
+    ) -> Heard {
         if !holds_ready(worker, roster) {
             return Heard::Ignored;
         }
@@ -96,11 +113,29 @@ impl Health {
             }
             Some(request) => {
                 let wish = request.wish.and(why);
-                self.enter(worker, wish);
+                let from = self.turn_of(worker, why, roster, out);
+                self.enter(worker, wish, from);
             }
-            None => self.enter(worker, Wish::new(why)),
+            None => {
+                let from = self.turn_of(worker, why, roster, out);
+                self.enter(worker, Wish::new(why), from);
+            }
         }
         Heard::Taken
+    }
+
+    /// When it may be in line.
+    fn turn_of(&mut self, worker: WorkerId, why: Why, roster: &mut Roster, out: &mut Actions) -> Time {
+        let holder = roster.slot(worker.slot).and_then(Slot::worker);
+        let ready_for = holder.and_then(|holder| holder.ready_for(roster.now()));
+        let lived_well = ready_for.is_some_and(|span| span >= roster.policy().stable_time);
+        let wait = self.streaks.wait(worker.slot, why, lived_well, roster.now());
+        let wait = roster.jitter(wait, PAUSE_JITTER_PERCENT);
+        let told = if wait.is_zero() { None } else { self.streaks.tell(worker.slot) };
+        if let Some(renewals) = told {
+            out.notify(Notice::RenewedInVain { worker, why, renewals, wait });
+        }
+        roster.now() + wait
     }
 
     /// It serves again. What was asked for because it failed is called off; that it is worn stays true.
@@ -115,7 +150,7 @@ impl Health {
             Some(request) => {
                 self.strike(request);
                 if let Some(worn) = request.wish.also {
-                    self.enter(worker, Wish::new(worn));
+                    self.enter(worker, Wish::new(worn), roster.now());
                 }
                 Heard::Taken
             }
@@ -156,7 +191,7 @@ impl Health {
     fn put_off(&mut self, worker: WorkerId, wish: Wish, roster: &mut Roster) {
         self.under_way = None;
         self.pause(PAUSE_AFTER_SETBACK, roster);
-        self.enter(worker, wish);
+        self.enter(worker, wish, roster.now());
     }
 
     /// Goes on with the one under way, then with the next.
@@ -164,6 +199,7 @@ impl Health {
         if let Some(renewal) = self.under_way {
             self.watch(renewal, roster, out);
         }
+        self.line_up(roster.now());
         while self.under_way.is_none() && self.pause_until <= roster.now() {
             let Some(request) = self.line.first().and_then(|place| self.requests.get(&place.slot)) else {
                 return;
@@ -171,6 +207,14 @@ impl Health {
             let request = *request;
             self.strike(request);
             self.begin(request, roster, out);
+        }
+    }
+
+    /// Those that have waited long enough are in line.
+    fn line_up(&mut self, now: Time) {
+        while let Some((_, slot)) = self.held.first().copied().filter(|(from, _)| *from <= now) {
+            self.held.pop_first();
+            self.line.extend(self.requests.get(&slot).map(|request| request.place));
         }
     }
 
@@ -201,7 +245,7 @@ impl Health {
                 if newcomer.is_some() && (ready || overdue) {
                     out.notify(Notice::Renewed { worker, by, ready });
                     roster.at(worker.slot, out, |slot, turn| slot.promote(false, turn));
-                    self.finish(roster);
+                    self.renewed(renewal, roster);
                 } else if overdue {
                     self.remove(renewal, roster, out);
                 }
@@ -210,7 +254,7 @@ impl Health {
             Some(by) if holder == Some(by) => {
                 let ready = slot.worker().is_some_and(Worker::is_ready);
                 out.notify(Notice::Renewed { worker, by, ready });
-                self.finish(roster);
+                self.renewed(renewal, roster);
             }
             Some(_) => self.finish(roster),
             None if holder != Some(worker) => self.finish(roster),
@@ -225,6 +269,11 @@ impl Health {
             slot.abandon(turn);
             slot.retire(turn);
         });
+        self.renewed(renewal, roster);
+    }
+
+    fn renewed(&mut self, renewal: Renewal, roster: &mut Roster) {
+        self.streaks.renewed(renewal.worker.slot, renewal.wish.why, roster.now());
         self.finish(roster);
     }
 
@@ -233,11 +282,13 @@ impl Health {
         self.pause(PAUSE, roster);
     }
 
-    /// A reload begins: what is under way is called off, and asked for again after it.
+    /// A reload begins: what is under way is called off, and asked for again after it. What replacements were
+    /// like before it says nothing of those that follow.
     pub(crate) fn interrupt(&mut self, roster: &mut Roster, out: &mut Actions) {
+        self.streaks.clear();
         if let Some(renewal) = self.under_way.take() {
             roster.at(renewal.worker.slot, out, Slot::abandon);
-            self.enter(renewal.worker, renewal.wish);
+            self.enter(renewal.worker, renewal.wish, roster.now());
         }
     }
 
@@ -249,7 +300,9 @@ impl Health {
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         let at = match self.under_way {
             Some(renewal) => renewal.remove_at,
-            None if self.line.is_empty() => Time::MAX,
+            None if self.line.is_empty() => {
+                self.held.first().map_or(Time::MAX, |(from, _)| self.pause_until.max(*from))
+            }
             None => self.pause_until,
         };
         (at < Time::MAX).then_some(Deadline { at, why: Due::Renewal })
@@ -260,18 +313,19 @@ impl Health {
         self.pause_until = roster.now() + span;
     }
 
-    fn enter(&mut self, worker: WorkerId, wish: Wish) {
+    fn enter(&mut self, worker: WorkerId, wish: Wish, from: Time) {
         if let Some(before) = self.requests.get(&worker.slot).copied() {
             self.strike(before);
         }
         self.asked += 1;
         let place = Place { worn: wish.is_worn(), asked: self.asked, slot: worker.slot };
-        self.line.insert(place);
-        self.requests.insert(worker.slot, Request { worker, wish, place });
+        self.held.insert((from, worker.slot));
+        self.requests.insert(worker.slot, Request { worker, wish, place, from });
     }
 
     fn strike(&mut self, request: Request) {
         self.line.remove(&request.place);
+        self.held.remove(&(request.from, request.worker.slot));
         self.requests.remove(&request.worker.slot);
     }
 }

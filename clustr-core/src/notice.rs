@@ -198,6 +198,18 @@ pub enum Notice {
         /// What became of the replacement.
         setback: Setback,
     },
+    /// A slot's replacements fail as what they replaced did, soon after they are ready: the next one waits,
+    /// each time longer. Told once.
+    RenewedInVain {
+        /// Who is to be replaced again.
+        worker: WorkerId,
+        /// Why.
+        why: Why,
+        /// How many were replaced before it, in a row.
+        renewals: u32,
+        /// How long it waits for its turn.
+        wait: Duration,
+    },
     /// The number of wanted slots changed.
     Scaled {
         /// How many were wanted.

@@ -334,6 +334,11 @@ impl Worker {
         }
     }
 
+    /// How long it has been ready, if it ever was.
+    pub(crate) fn ready_for(&self, now: Time) -> Option<Duration> {
+        self.ready_at.map(|at| now.since(at))
+    }
+
     pub(crate) fn due_at(&self) -> Option<(Time, Due)> {
         match &self.phase {
             Phase::Starting { overdue_at } => Some((*overdue_at, Due::Readiness(self.id.slot))),

@@ -4,7 +4,9 @@
 
 mod replacing;
 
-use clustr_core::{EndReason, Exit, Notice, Verdict, WorkerId};
+use std::time::Duration;
+
+use clustr_core::{EndReason, Exit, Notice, SlotId, Verdict, WorkerId};
 
 use crate::clock::millis;
 use crate::news::Fact;
@@ -69,10 +71,7 @@ pub(crate) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
         Notice::Resting { slot, rest, recent } => {
             Fact::Resting { slot: slot.0, rest_ms: millis(rest), recent }
         }
-        Notice::GaveUp { slot, recent, period } => {
-            let last_output = known.last_output_of_slot(slot.0);
-            Fact::GaveUp { slot: slot.0, recent, period_ms: millis(period), last_output }
-        }
+        Notice::GaveUp { slot, recent, period } => gave_up(slot, recent, period, known),
         Notice::Done { slot } => Fact::Done { slot: slot.0 },
         Notice::Scaled { from, to } => Fact::Scaled { from, to },
         Notice::Running { ready } => Fact::Running { ready },
@@ -89,8 +88,14 @@ pub(crate) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
         | Notice::Stranded { .. }
         | Notice::Renewing { .. }
         | Notice::Renewed { .. }
+        | Notice::RenewedInVain { .. }
         | Notice::NotRenewed { .. } => replacing::fact(notice, known),
     }
+}
+
+fn gave_up(slot: SlotId, recent: u32, period: Duration, known: &impl Knowledge) -> Fact {
+    let last_output = known.last_output_of_slot(slot.0);
+    Fact::GaveUp { slot: slot.0, recent, period_ms: millis(period), last_output }
 }
 
 fn exited(notice: Notice, known: &impl Knowledge) -> Fact {

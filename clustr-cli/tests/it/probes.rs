@@ -5,9 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use clustr_benches::{facts, http, wait};
+use serde_json::Value;
 
 use crate::harness::node::{Node, with_node};
-use crate::harness::{Outcome, Primary, Run, SOON, app, ensure, known, of_kind};
+use crate::harness::{Outcome, Primary, Run, SOON, app, ensure, hold, known, of_kind};
 
 fn run(node: &Node, options: &[&str]) -> Run {
     let run = Run::new(&[&node.program, &app("health.js")]).workers(2).options(options);
@@ -181,4 +182,33 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = wait::until_true("an empty cgroup", SOON, || std::fs::remove_dir(&self.0).is_ok());
     }
+}
+
+#[test]
+fn replacements_that_fail_as_what_they_replaced_come_later_each_time_and_a_person_is_told() {
+    let outcome = (|| {
+        let options = [
+            "--ready",
+            "delay:10ms",
+            "--live",
+            "exec:false",
+            "--live-every",
+            "100ms",
+            "--live-failures",
+            "1",
+        ];
+        let mut primary = Run::new(&["sleep", "1000"]).workers(1).options(&options).start()?;
+        let told = |news: &[Value]| {
+            let of_it = |piece: &&Value| piece["detail"].to_string().contains("fail as it did");
+            of_kind(news, "warning").find(of_it).cloned()
+        };
+        let warning = primary.wait_news("the warning", SOON, told)?;
+        ensure!(warning["hint"].to_string().contains("--live"), "{warning}");
+        let news = primary.news();
+        let before = news.split(|piece| *piece == warning).next().unwrap_or_default();
+        let renewals = of_kind(before, "renewed").count();
+        ensure!(renewals == 2, "{renewals} replacements before it was told: {news:?}");
+        primary.stop()
+    })();
+    hold(outcome);
 }

@@ -147,21 +147,21 @@ impl App {
             self.health.failed(by, setback, &mut self.roster, out);
         }
         if let Signal::Aged(worker) = signal {
-            let _late_or_not = self.ask_renewal(worker, Why::Worn(Wear::MaxAge));
+            let _late_or_not = self.ask_renewal(worker, Why::Worn(Wear::MaxAge), out);
         }
     }
 
     /// One that is being tried has failed its trial; any other gets a replacement.
     pub(super) fn failing(&mut self, worker: WorkerId, ailment: Ailment, out: &mut Actions) -> Heard {
         if !self.roster.slot(worker.slot).is_some_and(|slot| slot.is_trying(worker)) {
-            return self.ask_renewal(worker, Why::Failing(ailment));
+            return self.ask_renewal(worker, Why::Failing(ailment), out);
         }
         self.heed(Signal::Failed(worker, Setback::Failing(ailment)), out);
         Heard::Taken
     }
 
-    pub(super) fn ask_renewal(&mut self, worker: WorkerId, why: Why) -> Heard {
-        if self.is_open() { self.health.ask(worker, why, &self.roster) } else { Heard::Ignored }
+    pub(super) fn ask_renewal(&mut self, worker: WorkerId, why: Why, out: &mut Actions) -> Heard {
+        if self.is_open() { self.health.ask(worker, why, &mut self.roster, out) } else { Heard::Ignored }
     }
 
     /// The app ends, and with it every wish to replace somebody.

@@ -217,6 +217,7 @@ impl Watch {
             | Notice::ReloadCancelled { .. }
             | Notice::Stranded { .. }
             | Notice::Renewed { .. }
+            | Notice::RenewedInVain { .. }
             | Notice::NotRenewed { .. } => {}
         }
     }

@@ -3,11 +3,13 @@
 //! Owns the words for what became of a worker that was to take another's place. Never tells anybody. Called by
 //! [`fact`](super::fact).
 
-use clustr_core::{Ailment, Notice, Setback, WorkerId};
+use std::time::Duration;
+
+use clustr_core::{Ailment, Notice, Setback, Why, WorkerId};
 
 use super::{Knowledge, exit_words, names};
 use crate::clock::millis;
-use crate::news::Fact;
+use crate::news::{Fact, span};
 
 /// The news that a notice of replacing is.
 pub(super) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
@@ -32,6 +34,7 @@ pub(super) fn fact(notice: Notice, known: &impl Knowledge) -> Fact {
         Notice::ReloadCancelled { to } => Fact::ReloadCancelled { to: to.0 },
         Notice::Stranded { slot } => Fact::Stranded { slot: slot.0 },
         Notice::Renewing { .. } | Notice::Renewed { .. } | Notice::NotRenewed { .. } => renewal(notice),
+        Notice::RenewedInVain { worker, why, renewals, wait } => in_vain(worker, why, renewals, wait),
         Notice::Started { .. }
         | Notice::NotStarted { .. }
         | Notice::Ready { .. }
@@ -108,6 +111,22 @@ const fn ailment_words(ailment: Ailment) -> &'static str {
         Ailment::Watchdog => "it let its watchdog time pass",
         Ailment::Stuck => "what waits for it stands still",
     }
+}
+
+/// That nothing is won by replacing it, and where to look instead.
+fn in_vain(worker: WorkerId, why: Why, renewals: u32, wait: Duration) -> Fact {
+    let (slot, why_name, wait) = (worker.slot, why.name(), span(millis(wait)));
+    let detail = format!(
+        "slot={slot} why={why_name}: its replacements fail as it did, {renewals} in a row soon after they were ready; \
+         next in {wait}, then later each time, until one serves for longer"
+    );
+    let hint = match why {
+        Why::Failing(Ailment::Probe) => "mend the program, or what --live asks it",
+        Why::Failing(Ailment::Watchdog) => "mend the program, or what it says to its watchdog",
+        Why::Failing(Ailment::Stuck) => "mend the program, or give it longer: clustr run --hang-timeout",
+        Why::Worn(_) => "it needs more from the start: clustr run --max-rss",
+    };
+    Fact::Warning { detail, hint: Some(hint.into()) }
 }
 
 fn renewal(notice: Notice) -> Fact {

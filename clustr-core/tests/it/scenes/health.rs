@@ -195,6 +195,93 @@ fn a_worn_worker_whose_replacement_failed_before_it_recovered_is_tried_again_lat
     assert_eq!(world.worker(0), again);
 }
 
+/// Lets every worker of slot 0 be ready at once and fail after `life`, until `end` has passed. When each came.
+fn renew_for_ever(
+    world: &mut World,
+    life: Duration,
+    end: Duration,
+    why: fn(&mut World, u32) -> WorkerId,
+) -> Vec<Duration> {
+    let begun = world.now;
+    let mut came = Vec::new();
+    while world.now.since(begun) < end {
+        world.pass(life);
+        let old = why(world, 0);
+        while newest(world, 0) == old {
+            world.pass(millis(100));
+        }
+        came.push(world.now.since(begun));
+        let new = newest(world, 0);
+        come_up(world, new);
+        world.tell(Event::Exited(old, CLEAN));
+    }
+    came
+}
+
+#[test]
+fn replacements_that_fail_as_those_before_them_wait_longer_each_time() {
+    for why in [failing, worn] {
+        let mut world = Rules::new(2).running();
+        let came = renew_for_ever(&mut world, millis(500), secs(3_600), why);
+        assert!((15..=35).contains(&came.len()), "{} replacements in an hour", came.len());
+        let gaps: Vec<Duration> = came.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps[0] <= millis(3_700) && gaps[3] >= secs(8), "{gaps:?}");
+        assert!(gaps.iter().all(|gap| *gap <= secs(452)), "{gaps:?}");
+        let told = |action: &&Action| matches!(action, Action::Notify(Notice::RenewedInVain { .. }));
+        let told: Vec<&Action> = world.log.iter().filter(told).collect();
+        assert!(matches!(told[..], [Action::Notify(Notice::RenewedInVain { renewals: 2, .. })]), "{told:?}");
+    }
+}
+
+#[test]
+fn a_replacement_that_lived_well_is_replaced_without_that_wait() {
+    let mut world = Rules::new(2).running();
+    renew_for_ever(&mut world, millis(500), secs(60), failing);
+    world.pass(secs(10));
+    let old = failing(&mut world, 0);
+    assert_ne!(newest(&world, 0), old);
+    let new = newest(&world, 0);
+    come_up(&mut world, new);
+    world.pass(millis(500));
+    let old = failing(&mut world, 0);
+    world.pass(millis(3_000));
+    assert_ne!(newest(&world, 0), old, "the next row begins as the first one did");
+}
+
+#[test]
+fn one_slot_whose_replacements_fail_keeps_no_other_from_its_turn() {
+    let mut world = Rules::new(2).running();
+    renew_for_ever(&mut world, millis(500), secs(60), failing);
+    let held = failing(&mut world, 0);
+    let other = failing(&mut world, 1);
+    world.pass(secs(2));
+    assert_ne!(newest(&world, 1), other);
+    assert_eq!(newest(&world, 0), held);
+}
+
+#[test]
+fn one_that_recovers_while_it_waits_keeps_its_place() {
+    let mut world = Rules::new(2).running();
+    renew_for_ever(&mut world, millis(500), secs(60), failing);
+    let held = failing(&mut world, 0);
+    world.tell(Event::Recovered(held));
+    assert_eq!(world.app.deadline(), None);
+    world.pass(secs(600));
+    assert_eq!(newest(&world, 0), held);
+}
+
+#[test]
+fn workers_that_are_worn_as_often_as_somebody_wished_do_not_wait() {
+    let mut world = Rules::new(2).running();
+    let asks = |world: &mut World, slot| {
+        let worker = world.worker(slot);
+        world.tell(Event::Worn(worker, Wear::MaxRequests));
+        worker
+    };
+    let came = renew_for_ever(&mut world, millis(500), secs(60), asks);
+    assert!(came.len() >= 30, "{}", came.len());
+}
+
 #[test]
 fn a_worn_worker_stays_until_a_replacement_will_do() {
     let mut world = Rules::new(2).running();
