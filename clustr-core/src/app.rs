@@ -43,8 +43,6 @@ pub struct App {
     health: Health,
     state: AppState,
     wanted: u32,
-    /// Whether any worker of this app was ever ready: a program that never was is not worth insisting on.
-    proven: bool,
     ignored_events: u64,
 }
 
@@ -61,7 +59,6 @@ impl App {
             remembered: None,
             health: Health::default(),
             state: AppState::Starting,
-            proven: false,
             ignored_events: 0,
         }
     }
@@ -181,8 +178,6 @@ impl App {
     /// What follows for the app from what has happened to its slots.
     fn conclude(&mut self, out: &mut Actions) {
         self.replace_workers(out);
-        let tally = self.roster.tally();
-        self.proven |= tally.ready > 0;
         if self.is_open() {
             match self.reason_to_end() {
                 Some(reason) => {
@@ -214,7 +209,7 @@ impl App {
         }
         let tally = self.roster.tally();
         let over = tally.gave_up + tally.done == self.wanted;
-        if tally.gave_up > 0 && (over || !self.proven) {
+        if tally.gave_up > 0 && (over || !self.roster.is_proven()) {
             Some(EndReason::GaveUp)
         } else {
             over.then_some(EndReason::Finished)

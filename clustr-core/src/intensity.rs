@@ -1,6 +1,6 @@
 //! Intensity: at most so many restarts in any period.
 //!
-//! Owns the sliding window in which one slot's restarts are counted. Never decides what giving up means.
+//! Owns the sliding window in which one slot's restarts are counted, and the row of its starts that failed. Never decides what giving up means.
 //! Called by [`slot`](crate::slot).
 
 use alloc::collections::VecDeque;
@@ -68,6 +68,31 @@ impl Window {
 /// restart: the slot may give up up to this much early, and never bears one restart too many.
 fn grain(rule: Intensity) -> Duration {
     if rule.restarts <= MARKS_EXACT { Duration::ZERO } else { rule.period / MARKS_EXACT }
+}
+
+/// The starts of one slot that failed, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FailedStarts {
+    count: u32,
+    since: Time,
+}
+
+impl FailedStarts {
+    pub(crate) const fn record(&mut self, now: Time) {
+        if self.count == 0 {
+            self.since = now;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How many there were, and in which time, if they are more than the intensity bears in any period.
+    pub(crate) fn too_many(self, rule: Intensity, now: Time) -> Option<(u32, Duration)> {
+        (self.count > rule.restarts).then(|| (self.count, now.since(self.since)))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 #[cfg(test)]

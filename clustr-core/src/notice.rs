@@ -87,7 +87,8 @@ pub enum Notice {
         /// How many restarts count against its intensity now.
         recent: u32,
     },
-    /// A slot had more restarts than its intensity allows, and is left empty.
+    /// A slot had more restarts than its intensity allows, or as many failed starts in a row before any worker
+    /// was ever ready, and is left empty.
     GaveUp {
         /// Which place.
         slot: SlotId,

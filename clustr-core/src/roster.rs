@@ -29,6 +29,8 @@ pub(crate) struct Roster {
     pub(crate) versions: Versions,
     seed: Seed,
     spoken: bool,
+    /// Whether any worker was ever ready: a program that never was is not worth insisting on.
+    proven: bool,
     /// What slots have told, oldest first: heeded before the turn ends.
     signals: Vec<Signal>,
     /// The latest moment that anybody named. A clock that steps back stands still here.
@@ -61,6 +63,7 @@ impl Roster {
             versions: Versions::new(),
             seed: Seed::new(seed),
             spoken: false,
+            proven: false,
             signals: Vec::new(),
             now: Time::ZERO,
         }
@@ -168,13 +171,14 @@ impl Roster {
         out: &mut Actions,
         work: impl FnOnce(&mut Slot, &mut Turn<'_>) -> T,
     ) -> T {
-        let Self { slots, tally, agenda, policy, versions, seed, spoken, signals, now } = self;
+        let Self { slots, tally, agenda, policy, versions, seed, spoken, proven, signals, now } = self;
         let slot = &mut slots[id.index()];
         let (counted, due, held) = (Tally::of(slot), slot.due_at(), holds(slot));
         let generation = versions.current();
-        let mut turn = Turn { now: *now, policy, generation, seed, spoken, signals, out };
+        let mut turn = Turn { now: *now, policy, generation, seed, spoken, proven: *proven, signals, out };
         let heard = work(slot, &mut turn);
         tally.exchange(counted, Tally::of(slot));
+        *proven |= tally.ready > 0;
         let holding = holds(slot);
         if held != holding {
             holding.into_iter().flatten().for_each(|generation| versions.gained(generation));
@@ -198,6 +202,10 @@ impl Roster {
 
     pub(crate) const fn tally(&self) -> Tally {
         self.tally
+    }
+
+    pub(crate) const fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// One slot, to look at.

@@ -13,7 +13,7 @@ use core::time::Duration;
 use crate::backoff::Rests;
 use crate::event::{Exit, Fact, SpawnFault};
 use crate::id::{Generation, SlotId, WorkerId};
-use crate::intensity::Window;
+use crate::intensity::{FailedStarts, Window};
 use crate::notice::{Notice, Setback};
 use crate::policy::{Policy, RestartMode};
 use crate::time::Time;
@@ -36,6 +36,7 @@ pub(crate) struct Slot {
     restarts: u64,
     last_exit: Option<Exit>,
     window: Window,
+    failed_starts: FailedStarts,
     rests: Rests,
     newcomer: Option<Newcomer>,
     /// Those that had the place, or should have had it, and are on their way out: oldest first.
@@ -68,6 +69,7 @@ impl Slot {
             restarts: 0,
             last_exit: None,
             window: Window::default(),
+            failed_starts: FailedStarts::default(),
             rests: Rests::default(),
             newcomer: None,
             leaving: Vec::new(),
@@ -92,6 +94,7 @@ impl Slot {
         }
         self.wanted = true;
         self.window.clear();
+        self.failed_starts.clear();
         self.rests = Rests::default();
         match self.state {
             State::Vacant | State::Resting { .. } | State::GaveUp | State::Done => self.start(turn),
@@ -251,6 +254,7 @@ impl Slot {
     }
 
     fn follow_failed_start(&mut self, turn: &mut Turn<'_>) {
+        self.failed_starts.record(turn.now);
         if self.bears_restart(turn) {
             let rest = self.rests.after_failed_start(turn.policy.backoff, turn.seed);
             self.rest(rest, turn);
@@ -262,18 +266,22 @@ impl Slot {
         self.rest(rest, turn);
     }
 
-    /// Counts a restart against the intensity; the slot gives up if it was one too many.
+    /// Counts a restart against the intensity; the slot gives up if it was one too many, or if as many starts
+    /// in a row failed before any worker of the app was ever ready, in whatever time.
     fn bears_restart(&mut self, turn: &mut Turn<'_>) -> bool {
         let rule = turn.policy.intensity;
         let borne = self.window.record(rule, turn.now);
-        if borne {
+        // Of a program that never was ready slow failures are enough: a long ready timeout would be a way round.
+        let in_vain = self.failed_starts.too_many(rule, turn.now).filter(|_| !turn.proven);
+        if borne && in_vain.is_none() {
             self.restarts += 1;
-        } else {
-            self.state = State::GaveUp;
-            let recent = self.window.recent(rule, turn.now);
-            turn.tell(Notice::GaveUp { slot: self.id, recent, period: rule.period });
+            return true;
         }
-        borne
+        self.state = State::GaveUp;
+        let in_period = (self.window.recent(rule, turn.now), rule.period);
+        let (recent, period) = if borne { in_vain.unwrap_or(in_period) } else { in_period };
+        turn.tell(Notice::GaveUp { slot: self.id, recent, period });
+        false
     }
 
     fn rest(&mut self, rest: Duration, turn: &mut Turn<'_>) {

@@ -20,6 +20,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) seed: &'a mut Seed,
     /// Whether any worker of this app ever said itself that it is ready.
     pub(crate) spoken: &'a mut bool,
+    /// Whether any worker of this app was ever ready.
+    pub(crate) proven: bool,
     pub(crate) signals: &'a mut Vec<Signal>,
     pub(crate) out: &'a mut Actions,
 }

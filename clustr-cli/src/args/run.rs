@@ -153,7 +153,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "permanent|transient|temporary", value_parser = RESTART,
         hide_possible_values = true, help_heading = "Restarts")]
     pub(crate) restart: Option<RestartMode>,
-    /// A slot gives up after more restarts than this [default: 5/10s]
+    /// A slot gives up after more restarts than this, or as many failed starts before any worker was ready [default: 5/10s]
     #[arg(long, value_name = "RESTARTS/PERIOD", value_parser = values::intensity, help_heading = "Restarts")]
     pub(crate) intensity: Option<Intensity>,
     /// The first rest before a restart; each further one is twice as long [default: 100ms]

@@ -90,6 +90,21 @@ fn a_start_that_fails_is_exit_code_1_with_its_last_output() {
 }
 
 #[test]
+fn workers_that_are_never_ready_in_time_are_a_start_that_fails_however_slowly() {
+    let outcome = (|| {
+        let place = Place::new()?;
+        let rules = ["-n", "1", "--ready", "notify", "--ready-timeout", "400ms", "--intensity", "2/200ms"];
+        let script = "echo still looking for a database >&2; exec sleep 1000";
+        let said = place.run(&[&rules as &[&str], &["--", "sh", "-c", script]].concat())?;
+        let error = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.status.code() == Some(1), "{:?}: {error}", said.status);
+        ensure!(error.contains("still looking for a database"), "{error}");
+        Ok(())
+    })();
+    hold(outcome);
+}
+
+#[test]
 fn a_scaling_whose_new_worker_gives_up_is_exit_code_1_and_says_which() {
     let outcome = (|| {
         let place = Place::new()?;

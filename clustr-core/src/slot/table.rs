@@ -143,6 +143,7 @@ fn happen(before: &Scene, input: Input, policy: &Policy) -> (Scene, Cell) {
         generation: Generation(1),
         seed: &mut Seed::new(0),
         spoken: &mut false,
+        proven: true,
         signals: &mut Vec::new(),
         out: &mut out,
     };

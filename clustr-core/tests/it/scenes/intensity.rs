@@ -1,8 +1,8 @@
 //! When a slot gives up, and when it must not.
 
-use clustr_core::{Backoff, Event, Notice, SlotId, SlotState, Target};
+use clustr_core::{Action, Backoff, EndReason, Event, Notice, Overdue, SlotId, SlotState, Target};
 
-use crate::world::{FAILED, Rules, World, millis, secs};
+use crate::world::{FAILED, KILLED, Rules, World, millis, secs};
 
 /// Two slots without rests, so that time passes only where the scene says so. Slot 1 keeps the app alive.
 fn world(restarts: u32) -> World {
@@ -120,4 +120,37 @@ fn giving_up_is_reached_only_through_rests_if_there_are_rests() {
         }
     }
     assert_eq!(rested, millis(100 + 200 + 400 + 800), "five restarts, the first of them at once");
+}
+
+#[test]
+fn before_any_worker_was_ready_slow_failures_are_too_many_as_well() {
+    let mut world = Rules::new(2).intensity(2, secs(10)).overdue(Overdue::Fails, secs(60)).started();
+    for _ in 0..2 {
+        assert_eq!(miss_the_deadline(&mut world), SlotState::Resting);
+        world.pass(millis(500));
+    }
+    assert_eq!(world.verdict(), None);
+    miss_the_deadline(&mut world);
+    let told = |action: &Action| matches!(action, Action::Notify(Notice::GaveUp { recent: 3, period, .. }) if *period > secs(100));
+    assert!(world.log.iter().any(told));
+    assert!(world.told(Notice::Ending { reason: EndReason::GaveUp }));
+}
+
+#[test]
+fn once_a_worker_was_ready_slow_failures_are_borne() {
+    let mut world = Rules::new(2).intensity(2, secs(10)).overdue(Overdue::Fails, secs(60)).started();
+    world.ready(1);
+    for _ in 0..10 {
+        assert_eq!(miss_the_deadline(&mut world), SlotState::Resting);
+        world.pass(secs(31));
+    }
+}
+
+fn miss_the_deadline(world: &mut World) -> SlotState {
+    if !world.watch.processes[&world.worker(0)].spawned {
+        world.spawned(0);
+    }
+    world.pass(secs(60));
+    world.exit(0, KILLED);
+    world.state(0)
 }
