@@ -5,6 +5,7 @@
 
 use clustr_core::{Event, SlotId, SlotState, Wear, WorkerId};
 
+use crate::process::accepted_by;
 use crate::supervisor::{Supervisor, is_hopeful};
 
 impl Supervisor {
@@ -19,7 +20,9 @@ impl Supervisor {
         if self.is_ending() {
             return self.sharing.leave_queues();
         }
-        for event in self.sharing.look_around(&mut self.reactor, self.now) {
+        let workers = &self.workers;
+        let accepted = |id: WorkerId, port: u16| accepted_by(workers.get(&id)?.process.id(), port);
+        for event in self.sharing.look_around(&mut self.reactor, &accepted, self.now) {
             self.hear_of_health(event);
         }
         self.pump();

@@ -1,9 +1,10 @@
 //! Which sockets a process, and what it has started, has open; and whether it listens on a port.
 //!
 //! Owns the comparison of the kernel's list of listeners (sock_diag(7)) with a process's open files (proc(5)). Never touches a
-//! process. Called by `probe`, for a port that one worker alone shall have, and by `departures`.
+//! process. Called by `probe`, for a port that one worker alone shall have, by `departures`, and before a worker counts as
+//! one that hangs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 
 use clustr_net::{Kind, sock_diag};
@@ -57,6 +58,16 @@ pub(crate) fn socket_inodes(pid: u32) -> HashSet<u64> {
     found
 }
 
+/// The connections to `port` that a process and all below it have accepted, by inode; `None` if that cannot be seen.
+pub(crate) fn accepted_by(pid: u32, port: u16) -> Option<BTreeSet<u64>> {
+    let own = socket_inodes(pid);
+    if own.is_empty() {
+        return None;
+    }
+    let connections = sock_diag::connections(port).ok()?;
+    Some(connections.iter().map(|one| one.inode).filter(|inode| own.contains(inode)).collect())
+}
+
 fn holds(process: Pid, wanted: &[String]) -> Option<bool> {
     let files = fs::read_dir(format!("/proc/{}/fd", process.as_raw_nonzero())).ok()?;
     let mut links = files.flatten().take(FILES_MAX).filter_map(|file| fs::read_link(file.path()).ok());
@@ -84,5 +95,18 @@ mod tests {
         other.wait().unwrap();
         // Nobody has this one.
         assert_eq!(holds_listener(std::process::id(), 0), Some(false));
+    }
+
+    #[test]
+    fn who_was_accepted_is_seen_and_who_waits_is_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = || accepted_by(std::process::id(), address.port()).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        assert!(accepted().is_empty(), "it waits");
+        let connection = listener.accept().unwrap().0;
+        assert_eq!(accepted(), BTreeSet::from([sock_diag::inode(&connection).unwrap()]));
+        drop(connection);
+        assert!(accepted().is_empty());
     }
 }

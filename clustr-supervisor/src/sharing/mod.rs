@@ -329,10 +329,16 @@ impl Sharing {
     }
 
     /// Looks for whom clients wait without end, and who goes on; queues that stand still are steered around.
-    pub(crate) fn look_around(&mut self, reactor: &mut Reactor, now: Time) -> Vec<Event> {
+    /// `accepted` lists which connections to a port a worker has.
+    pub(crate) fn look_around(
+        &mut self,
+        reactor: &mut Reactor,
+        accepted: queues::Accepted<'_>,
+        now: Time,
+    ) -> Vec<Event> {
         let handed = self.handoff.as_mut().map_or_else(Vec::new, |handoff| handoff.look_around(now));
         let Some(seats) = &mut self.seats else { return handed };
-        [handed, seats.look_around(&mut self.table, reactor, now)].concat()
+        [handed, seats.look_around(&mut self.table, reactor, accepted, now)].concat()
     }
 
     /// Closes queues that nobody will take. `is_hopeful` says whether somebody is in a slot, or will be.

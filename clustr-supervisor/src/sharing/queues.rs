@@ -26,8 +26,10 @@ mod farewell;
 mod health;
 mod own;
 mod watch;
+mod witness;
 
 use farewell::Farewell;
+pub(super) use watch::Accepted;
 use watch::Watch;
 
 /// How long a server that a worker has closed may be opened again before its queue is given up: as long as a listener.

@@ -25,6 +25,9 @@ pub(crate) fn listening(share: Share, worker: &str) -> impl FnOnce(&mut Config) 
     }
 }
 
+/// How long a slow worker serves one client.
+pub(crate) const SERVICE: Duration = Duration::from_millis(100);
+
 /// What a worker of these tests does; `kind` is the test's word for it.
 pub(crate) fn serve(kind: &str) {
     if kind == "deaf" {
@@ -42,6 +45,9 @@ pub(crate) fn serve(kind: &str) {
     }
     if kind == "plain" {
         return accept_plainly();
+    }
+    if kind == "slow" {
+        return accept_slowly();
     }
     if kind == "sits" {
         // Accepts nobody, and ends when it has counted as ready for a while.
@@ -78,6 +84,21 @@ fn accept_plainly() {
         if request[..count] == *b"shut" {
             rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
         }
+        let _ = stream.write_all(std::process::id().to_string().as_bytes());
+    }
+}
+
+/// A program that serves one after the other, and nobody fast: who asks for it blocks it for longer than any test takes.
+fn accept_slowly() {
+    let listener = std::net::TcpListener::from(clustr_net::inherited::claim(3).unwrap());
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let mut request = [0; 64];
+        let count = stream.read(&mut request).unwrap_or(0);
+        if request[..count] == *b"block" {
+            std::thread::sleep(DEADLINE * 2);
+        }
+        std::thread::sleep(SERVICE);
         let _ = stream.write_all(std::process::id().to_string().as_bytes());
     }
 }

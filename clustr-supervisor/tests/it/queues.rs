@@ -10,7 +10,9 @@ use clustr_supervisor::config::{Balance, Config, Listen, Share};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::Signal;
 
-use crate::deliveries::{ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors};
+use crate::deliveries::{
+    SERVICE, ask, heard, kill, listening, opened, signal, wait_for_all, wait_for_successors,
+};
 use crate::fixture::{DEADLINE, Primary, WORKER, config};
 
 pub(crate) fn queued(config: &mut Config) {
@@ -147,6 +149,37 @@ fn a_worker_that_stands_still_for_too_long_is_replaced_and_who_waits_for_it_is_a
         wait_for_all(address, &primary.pids());
         assert!(primary.pids().contains(&pids[1]), "{kind}: the other one stays");
     }
+}
+
+#[test]
+fn a_worker_that_serves_without_pause_is_not_replaced_and_one_that_is_blocked_then_is() {
+    let hang_timeout = SERVICE * 6;
+    let primary = Primary::start_with(1, |config| {
+        listening(Share::PerWorker, "slow")(config);
+        config.delivery.channel = false;
+        config.policy =
+            Policy::builder(1).hang_timeout(hang_timeout).stop_timeout(SERVICE * 4).build().unwrap();
+    });
+    let (address, pids) = (primary.address(), primary.pids());
+    let until = Instant::now() + hang_timeout * 8;
+    // Whoever is answered comes again: its queue is at each look as long as it was.
+    let client = || {
+        let mut answers = std::collections::BTreeSet::new();
+        while Instant::now() < until {
+            answers.insert(ask(address, "hello"));
+        }
+        answers
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..16).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| *answer == pids[0].to_string()), "{pids:?}: {answers:?}");
+    assert_eq!(primary.pids(), pids);
+    let _blocks = opened(address, "block");
+    let waiting: Vec<_> = (0..8).map(|_| opened(address, "hello")).collect();
+    assert!(waiting.into_iter().map(heard).all(|answer| !answer.is_empty() && answer != pids[0].to_string()));
+    wait_until_gone(&primary, pids[0]);
 }
 
 fn wait_until_gone(primary: &Primary, pid: u64) {

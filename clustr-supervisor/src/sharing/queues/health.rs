@@ -13,6 +13,10 @@
 //! | ms since somebody was seen to wait | 0 | 20 | 40 | 45 | 50 | 55 |
 //! | not shorter since the look before | | maybe | in doubt | in doubt | in doubt | stands still |
 //!
+//! A worker that serves without pause keeps its queue as long as it is: it takes one, and another comes. So whoever can see
+//! more than the queue is asked twice before one counts as hanging ([`Change::Suspect`], [`Change::Hangs`]), and may object
+//! ([`Health::accepts`]).
+//!
 //! A queue that stands still moves again when it is shorter than what we have left in it. One that we have emptied ourselves says nothing
 //! more about its worker, who may still be blocked: it moves again at a sign of life of the worker ([`Health::lives`]).
 
@@ -29,6 +33,8 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const DOUBT: u32 = 3;
 /// So many looks in a row show a queue that stands still.
 const LOOKS: u32 = 6;
+/// This part of the hang timeout makes one suspect: a hiccup is none, and the most is left to see it accept.
+const SUSPECT_AFTER: u32 = 8;
 
 /// What was seen of all queues.
 #[derive(Debug)]
@@ -52,6 +58,8 @@ struct Mark {
     /// We have taken somebody out since.
     taken: bool,
     still: bool,
+    /// Since when it is suspected.
+    suspect: Option<Time>,
     hangs: bool,
 }
 
@@ -60,7 +68,9 @@ struct Mark {
 pub(super) enum Change {
     /// It stands still from now on.
     StandsStill,
-    /// It has stood still for too long.
+    /// It has for a while: what its worker has now is to be remembered.
+    Suspect,
+    /// It has stood still for too long, unless its worker has something new.
     Hangs,
     /// It does not stand still any more.
     Moves {
@@ -92,8 +102,13 @@ impl<K: Copy + Ord> Health<K> {
         if mark.still && !was_still {
             return Some(Change::StandsStill);
         }
-        let hangs = mark.still && now.since(mark.since) >= self.hang_timeout;
-        (hangs && !std::mem::replace(&mut mark.hangs, hangs)).then_some(Change::Hangs)
+        mark.grow_suspect(self.hang_timeout, now)
+    }
+
+    /// One that seemed to hang does not: its worker accepts, and as many come as go.
+    pub(super) fn accepts(&mut self, key: K, now: Time) -> Option<Change> {
+        self.marks.get_mut(&key)?.hangs = false;
+        self.lives(key, now)
     }
 
     /// We have taken somebody out of a queue.
@@ -157,7 +172,24 @@ impl<K: Copy + Ord> Health<K> {
 
 impl Mark {
     const fn new(waiting: u32, since: Time) -> Self {
-        Self { waiting, looks: 1, since, taken: false, still: false, hangs: false }
+        Self { waiting, looks: 1, since, taken: false, still: false, suspect: None, hangs: false }
+    }
+
+    /// What is due of one that stands still, each once.
+    fn grow_suspect(&mut self, timeout: Duration, now: Time) -> Option<Change> {
+        let since = self.since;
+        let is_over = |since: Time, wait: Duration| now.since(since) >= wait;
+        match self.suspect {
+            None if self.still && is_over(since, timeout / SUSPECT_AFTER) => {
+                self.suspect = Some(now);
+                Some(Change::Suspect)
+            }
+            Some(at) if !self.hangs && is_over(since, timeout) && is_over(at, timeout / 2) => {
+                self.hangs = true;
+                Some(Change::Hangs)
+            }
+            None | Some(_) => None,
+        }
     }
 }
 
@@ -224,6 +256,7 @@ mod tests {
         assert_eq!(health.look(1, 1, at + LOOK_EVERY * 2), None);
         health.took(1);
         assert_eq!(health.look(1, 0, at + LOOK_EVERY * 3), None);
+        assert_eq!(health.look(1, 0, at + HANG / 4), Some(Change::Suspect));
         assert_eq!(health.look(1, 0, at + HANG), Some(Change::Hangs));
         assert_eq!(health.lives(1, at + HANG), Some(Change::Moves { hung: true }));
         assert_eq!(health.lives(1, at + HANG), None);
@@ -266,10 +299,28 @@ mod tests {
                 waiting += more;
                 now = now + health.next_look();
             }
-            prop_assert_eq!(found.len(), 2);
+            prop_assert_eq!(found.len(), 3);
             prop_assert_eq!(found[0], (Change::StandsStill, Duration::from_millis(55)));
-            prop_assert_eq!(found[1].0, Change::Hangs);
-            prop_assert!((HANG..HANG + LOOK_EVERY).contains(&found[1].1));
+            prop_assert_eq!(found[1].0, Change::Suspect);
+            prop_assert!((HANG / 8..HANG / 8 + LOOK_EVERY).contains(&found[1].1));
+            prop_assert_eq!(found[2].0, Change::Hangs);
+            prop_assert!((HANG..HANG + LOOK_EVERY).contains(&found[2].1));
+        }
+
+        /// However long a queue stays as it is: one whose worker accepts is at no time known to hang, and is asked about twice a hang timeout.
+        #[test]
+        fn a_queue_that_a_busy_worker_never_shortens_does_not_hang(waiting in 1..50_u32, timeouts in 1..20_u32) {
+            let (mut health, mut now, mut asked) = (Health::new(Duration::ZERO, HANG), Time::ZERO, 0);
+            while now < Time::ZERO + HANG * timeouts {
+                let change = health.look((), waiting, now);
+                asked += u32::from(matches!(change, Some(Change::Suspect | Change::Hangs)));
+                if change == Some(Change::Hangs) {
+                    prop_assert_eq!(health.accepts((), now), Some(Change::Moves { hung: false }));
+                }
+                prop_assert!(!health.hangs(()));
+                now = now + health.next_look();
+            }
+            prop_assert!(asked <= 2 * timeouts, "asked {} times in {} timeouts", asked, timeouts);
         }
 
         /// Of any history: still and moving alternate, what hangs stood still, and somebody is always filled.
@@ -282,11 +333,13 @@ mod tests {
                 let change = match step {
                     0 => { health.took(key); None }
                     1 => health.lives(key, now),
+                    2 if health.hangs(key) => { seen[usize::from(key)].1 = false; health.accepts(key, now) }
                     _ => health.look(key, waiting, now),
                 };
                 let (still, hangs) = &mut seen[usize::from(key)];
                 match change {
                     Some(Change::StandsStill) => { prop_assert!(!*still); *still = true; }
+                    Some(Change::Suspect) => prop_assert!(*still && !*hangs),
                     Some(Change::Hangs) => { prop_assert!(*still && !*hangs); *hangs = true; }
                     Some(Change::Moves { hung }) => {
                         prop_assert!(*still);

@@ -18,6 +18,7 @@ use clustr_net::{Acceptor, Connection, Kind};
 use std::collections::BTreeSet;
 
 use super::health::{Change, Health};
+use super::witness::{Look, Witness};
 use super::{Seat, Seats, not_steered};
 use crate::reactor::{Reactor, Wake};
 use crate::sharing::revive;
@@ -36,10 +37,14 @@ const STICKY_PATIENCE: Duration = Duration::from_secs(1);
 /// A queue by its port and its number there.
 type Key = (u64, QueueId);
 
+/// Which connections to a port a worker has accepted, by inode; `None` where that cannot be seen. Costs milliseconds.
+pub(crate) type Accepted<'a> = &'a dyn Fn(WorkerId, u16) -> Option<BTreeSet<u64>>;
+
 /// What is known of queues from outside.
 #[derive(Debug)]
 pub(super) struct Watch {
     health: Health<Key>,
+    witness: Witness<Key>,
     /// Whether what stands still is steered around.
     steers: bool,
     rhythm: Rhythm,
@@ -71,7 +76,7 @@ impl Watch {
             Steer::Sticky => STICKY_PATIENCE,
         };
         let health = Health::new(patience, hang_timeout.unwrap_or(Duration::MAX));
-        Self { health, steers: hang_timeout.is_some(), rhythm: Rhythm::Edges }
+        Self { health, witness: Witness::new(), steers: hang_timeout.is_some(), rhythm: Rhythm::Edges }
     }
 
     /// Which of the live queues of a port are to be filled.
@@ -93,6 +98,7 @@ impl Watch {
     /// Before a queue closes: the loop hears nothing more of it.
     pub(super) fn let_go(&mut self, seat: &Seat, queues: Option<&Queues>, reactor: &mut Reactor) {
         self.health.forget(seat.key());
+        self.witness.forget(seat.key());
         let listener = queues.and_then(|queues| queues.listener(seat.queue));
         if let (Some(edge), Some(listener)) = (seat.edge, listener) {
             reactor.deregister(listener, edge);
@@ -102,6 +108,20 @@ impl Watch {
     /// Whether a queue's worker is about to be replaced because it stands still.
     pub(super) fn hangs(&self, seat: &Seat) -> bool {
         self.health.hangs(seat.key())
+    }
+
+    /// What a look at one queue shows; before it counts as hanging, what its worker has accepted is looked at too.
+    fn look(&mut self, seat: &Seat, waiting: u32, look: Look<'_>, now: Time) -> Option<Change> {
+        let key = seat.key();
+        let change = self.health.look(key, waiting, now)?;
+        match change {
+            Change::Suspect => self.witness.remember(key, look(seat.holder)),
+            Change::Hangs if self.witness.has_seen_it_accept(key, || look(seat.holder)) => {
+                return self.health.accepts(key, now);
+            }
+            Change::Hangs | Change::StandsStill | Change::Moves { .. } => self.witness.forget(key),
+        }
+        Some(change)
     }
 
     fn stands_still(&self, seat: &Seat) -> bool {
@@ -203,12 +223,19 @@ impl Seats {
     }
 
     /// At the end of a turn: looks if it is time, and says who hangs, and who does not any more.
-    pub(crate) fn look_around(&mut self, table: &mut Table, reactor: &mut Reactor, now: Time) -> Vec<Event> {
+    /// `accepted` lists which connections to a port a worker has.
+    pub(crate) fn look_around(
+        &mut self,
+        table: &mut Table,
+        reactor: &mut Reactor,
+        accepted: Accepted<'_>,
+        now: Time,
+    ) -> Vec<Event> {
         match self.watch.rhythm {
             Rhythm::Looks(looking) if looking.next_at <= now => {
                 self.forget_edges(table, reactor);
                 self.changed |= looking.strangers_at <= now;
-                let events = self.look_at_all(table, now);
+                let events = self.look_at_all(table, accepted, now);
                 self.plan_next_look(looking, now);
                 if matches!(self.watch.rhythm, Rhythm::Edges) {
                     self.listen_for_edges(table, reactor);
@@ -257,10 +284,10 @@ impl Seats {
         }
     }
 
-    fn look_at_all(&mut self, table: &mut Table, now: Time) -> Vec<Event> {
+    fn look_at_all(&mut self, table: &mut Table, accepted: Accepted<'_>, now: Time) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, queues) in table.ports() {
-            let (changes, is_deaf) = self.look_at_port(number, queues, now);
+            let (changes, is_deaf) = self.look_at_port(number, queues, accepted, now);
             if is_deaf {
                 self.revive(number, queues);
             }
@@ -298,17 +325,19 @@ impl Seats {
         &mut self,
         number: u64,
         queues: &Queues,
+        accepted: Accepted<'_>,
         now: Time,
     ) -> (Vec<(Option<WorkerId>, Change)>, bool) {
         let (mut changes, mut is_deaf) = (Vec::new(), false);
         if queues.kind() == Kind::Datagram {
             return (changes, is_deaf);
         }
+        let look = |id: Option<WorkerId>| accepted(id?, queues.port());
         // Where two workers have one queue, it does not tell which of them accepts.
         for seat in self.seats.iter().filter(|seat| seat.number == number && seat.before.is_none()) {
             match queues.waiting(seat.queue) {
                 Ok(waiting) => {
-                    let change = self.watch.health.look(seat.key(), waiting, now);
+                    let change = self.watch.look(seat, waiting, &look, now);
                     changes.extend(change.map(|change| (seat.holder, change)));
                 }
                 Err(error) => is_deaf |= matches!(error, QueueError::Deaf),
@@ -321,7 +350,7 @@ impl Seats {
 const fn is_for_the_kernel(change: Change) -> bool {
     match change {
         Change::StandsStill | Change::Moves { .. } => true,
-        Change::Hangs => false,
+        Change::Suspect | Change::Hangs => false,
     }
 }
 
@@ -329,6 +358,6 @@ const fn event(holder: WorkerId, change: Change) -> Option<Event> {
     match change {
         Change::Hangs => Some(Event::Failing(holder, Ailment::Stuck)),
         Change::Moves { hung: true } => Some(Event::Recovered(holder)),
-        Change::Moves { hung: false } | Change::StandsStill => None,
+        Change::Moves { hung: false } | Change::Suspect | Change::StandsStill => None,
     }
 }
