@@ -10,7 +10,7 @@ use crate::oom::Shortage;
 /// What is known of a slot that gave up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastWords<'a> {
-    /// The last lines of its standard error.
+    /// The last lines that it has printed.
     pub(crate) lines: &'a [String],
     /// Whether a node spoke on the channel.
     pub(crate) spoke: bool,

@@ -207,7 +207,7 @@ impl Knowledge for Supervisor {
     }
 
     fn last_output(&self, worker: WorkerId) -> Vec<String> {
-        self.logs.tail(worker.slot.0, worker.incarnation)
+        self.logs.last_output(worker.slot.0, worker.incarnation)
     }
 
     fn last_output_of_slot(&self, slot: u32) -> Vec<String> {

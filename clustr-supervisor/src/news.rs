@@ -63,7 +63,7 @@ pub enum Fact {
         /// The kernel killed it for want of memory: of the `cgroup`, or probably of the `host`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         out_of_memory: Option<String>,
-        /// Its last lines on standard error, where it failed.
+        /// Its last lines on both outputs, where it failed.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         last_output: Vec<String>,
     },
@@ -111,7 +111,7 @@ pub enum Fact {
         /// The file that has changed since the old generation began, because of which it cannot be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         changed: Option<String>,
-        /// The worker's last lines on standard error.
+        /// The worker's last lines on both outputs.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         last_output: Vec<String>,
         hint: Option<String>,

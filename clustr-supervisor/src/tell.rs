@@ -17,7 +17,7 @@ use crate::signals;
 pub(crate) trait Knowledge {
     /// The worker's process, 0 if there is none.
     fn pid(&self, worker: WorkerId) -> u32;
-    /// The last lines of a worker's standard error.
+    /// The last lines of a worker on both outputs.
     fn last_output(&self, worker: WorkerId) -> Vec<String>;
     /// Those of the slot's last worker.
     fn last_output_of_slot(&self, slot: u32) -> Vec<String>;

@@ -48,6 +48,26 @@ fn a_person_reads_the_rests_and_the_last_words_of_what_cannot_start() {
 }
 
 #[test]
+fn what_it_said_on_standard_output_before_it_failed_is_shown_as_well() {
+    let outcome = (|| {
+        let failing = ["sh", "-c", "echo no database there; exit 3"];
+        let mut primary = Run::new(&failing).workers(1).options(&IMPATIENT).start()?;
+        primary.started.expect_exit(1, SOON)?;
+        let news = primary.news();
+        let gave_up = of_kind(&news, "gave-up").next().ok_or("no slot gave up")?;
+        ensure!(gave_up["last_output"][0] == "no database there", "{gave_up}");
+        let mut primary =
+            Run::new(&["sleep", "1000"]).workers(1).options(&["--ready", "delay:1ms"]).start()?;
+        primary.wait_ready(1)?;
+        let said = primary.try_clustr(&["reload", "--", failing[0], failing[1], failing[2]])?;
+        let error = String::from_utf8_lossy(&said.stderr);
+        ensure!(said.status.code() == Some(4) && error.contains("no database there"), "{said:?}");
+        primary.stop()
+    })();
+    hold(outcome);
+}
+
+#[test]
 fn a_port_in_use_reaches_the_app_and_the_person() {
     with_node(|node| {
         let run = Run::new(&[&node.program, &example("app.js")]).workers(2).options(&IMPATIENT).text_news();

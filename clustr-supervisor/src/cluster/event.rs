@@ -123,7 +123,7 @@ pub enum Event {
         lived: Duration,
         /// The kernel killed it for want of memory: of the `cgroup`, or probably of the `host`.
         out_of_memory: Option<String>,
-        /// Its last lines on standard error, where it failed and they were not inherited ([`Output`](crate::config::Output)).
+        /// Its last lines on both outputs, where it failed and they were not inherited ([`Output`](crate::config::Output)).
         last_output: Vec<String>,
     },
     /// A slot waits before its next worker starts. An exit that is answered at once is not told so.
@@ -143,7 +143,7 @@ pub enum Event {
         recent: u32,
         /// …in this time.
         period: Duration,
-        /// The last lines of its last worker on standard error.
+        /// The last lines of its last worker on both outputs.
         last_output: Vec<String>,
     },
     /// A slot's worker ended and has no successor by its restart mode.
@@ -220,7 +220,7 @@ pub enum Event {
         lost: u32,
         /// The file that has changed since the old generation began, because of which it cannot be.
         changed: Option<String>,
-        /// Its last lines on standard error, where they were not inherited.
+        /// Its last lines on both outputs, where they were not inherited.
         last_output: Vec<String>,
         /// Something to do about it.
         hint: Option<String>,

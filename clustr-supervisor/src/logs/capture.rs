@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::{Origin, Stream};
+use super::Origin;
 use crate::reactor::Registration;
 
 /// The longest line that is kept whole, in bytes.
@@ -117,30 +117,13 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// The last lines of a worker.
-#[derive(Debug, Default)]
-pub(crate) struct Tails {
-    /// On standard error: what a person wants to see when it gave up.
-    pub(crate) errors: Tail,
-    /// On both, as they came: what a person wants to see when nothing has happened.
-    pub(crate) all: Tail,
-}
-
-impl Tails {
-    pub(crate) fn push(&mut self, stream: Stream, line: &[u8]) {
-        if stream == Stream::Stderr {
-            self.errors.push(line);
-        }
-        self.all.push(line);
-    }
-}
-
-/// The last lines of something. Once it is full, it needs no memory any more for further ones.
+/// The last lines of a worker on both of its outputs, as they came: many programs say on standard output why they fail.
+/// Once it is full, it needs no memory any more for further ones.
 #[derive(Debug, Default)]
 pub(crate) struct Tail(VecDeque<Vec<u8>>);
 
 impl Tail {
-    fn push(&mut self, line: &[u8]) {
+    pub(crate) fn push(&mut self, line: &[u8]) {
         let oldest = if self.0.len() == TAIL_LINES_MAX { self.0.pop_front() } else { None };
         let mut kept = oldest.unwrap_or_default();
         kept.clear();

@@ -29,7 +29,7 @@ use mio::Waker;
 use crate::config::LogFile;
 use crate::news::News;
 use crate::reactor::{Reactor, Wake};
-use capture::{Capture, Reading, Tails, pipe};
+use capture::{Capture, Reading, Tail, pipe};
 use outlet::{Outlet, STALL, Target};
 
 /// All output of one app.
@@ -40,7 +40,7 @@ pub(crate) struct Logs {
     captures: BTreeMap<u64, Capture>,
     next_capture: u64,
     /// By slot and incarnation.
-    tails: BTreeMap<(u32, u64), Tails>,
+    tails: BTreeMap<(u32, u64), Tail>,
     /// Of each output.
     stdout: Way,
     stderr: Way,
@@ -129,10 +129,10 @@ impl Logs {
     fn bring_out(&mut self, id: u64, reactor: &mut Reactor) {
         let Some(capture) = self.captures.get_mut(&id) else { return };
         let origin = capture.origin;
-        let tails = self.tails.entry((origin.slot, origin.incarnation)).or_default();
+        let tail = self.tails.entry((origin.slot, origin.incarnation)).or_default();
         let mut piece = Vec::new();
         let mut lines = 0;
-        let reading = capture.read(collect(&self.format, origin, tails, &mut piece, &mut lines));
+        let reading = capture.read(collect(&self.format, origin, tail, &mut piece, &mut lines));
         let target = self.way(origin.stream).target;
         if !piece.is_empty() && !self.outlet.send(target, piece) {
             self.way(origin.stream).lost_lines += lines;
@@ -169,14 +169,9 @@ impl Logs {
         }
     }
 
-    /// The last lines of a worker's standard error.
-    pub(crate) fn tail(&self, slot: u32, incarnation: u64) -> Vec<String> {
-        self.tails.get(&(slot, incarnation)).map(|tails| tails.errors.lines()).unwrap_or_default()
-    }
-
     /// The last lines of a worker on both of its outputs.
     pub(crate) fn last_output(&self, slot: u32, incarnation: u64) -> Vec<String> {
-        self.tails.get(&(slot, incarnation)).map(|tails| tails.all.lines()).unwrap_or_default()
+        self.tails.get(&(slot, incarnation)).map(Tail::lines).unwrap_or_default()
     }
 
     /// Those of the slot's last worker that said anything.
@@ -184,7 +179,7 @@ impl Logs {
         self.tails
             .range((slot, 0)..=(slot, u64::MAX))
             .next_back()
-            .map(|(_, tails)| tails.errors.lines())
+            .map(|(_, tail)| tail.lines())
             .unwrap_or_default()
     }
 
@@ -259,16 +254,16 @@ impl Logs {
     }
 }
 
-/// Formats each line into the piece, and keeps it in the tails.
+/// Formats each line into the piece, and keeps it in the tail.
 fn collect<'a>(
     format: &'a Format,
     origin: Origin,
-    tails: &'a mut Tails,
+    tail: &'a mut Tail,
     piece: &'a mut Vec<u8>,
     lines: &'a mut u64,
 ) -> impl FnMut(&[u8]) + 'a {
     move |line| {
-        tails.push(origin.stream, line);
+        tail.push(line);
         format.line(piece, origin, line);
         *lines += 1;
     }
