@@ -17,6 +17,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use clustr_supervisor::config::is_variable_name;
+
 /// A file that could not be used.
 #[derive(Debug)]
 pub(crate) enum EnvFileError {
@@ -77,12 +79,6 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Whether this may be a variable's name.
-pub(crate) fn is_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(legal)
-}
-
 fn parse(text: &str) -> Result<Vec<Entry>, (usize, Fault)> {
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut line = 1;
@@ -113,7 +109,7 @@ fn take_entry(text: &str) -> Result<(Option<Entry>, &str), Fault> {
     let name = name.trim();
     let name =
         name.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).map_or(name, str::trim);
-    if !is_name(name) {
+    if !is_variable_name(name) {
         return Err(Fault::Name);
     }
     let value = value.trim_start_matches([' ', '\t']);

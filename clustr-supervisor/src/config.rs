@@ -22,6 +22,14 @@ pub use self::probe::{Liveness, Port, Probe, ProbeError};
 pub use self::recycling::{Recycling, TimeOfDay, TimeOfDayError};
 pub use self::share::Chosen;
 
+/// Whether this may be a variable's name wherever clustr is given one: letters, digits, `_`, `.` and `-`, not beginning with a
+/// digit. The kernel takes more, and no program expects it.
+#[must_use]
+pub fn is_variable_name(name: &str) -> bool {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(is_legal)
+}
+
 /// Everything a primary needs to know.
 #[derive(Debug)]
 pub struct Config {

@@ -3,9 +3,9 @@
 //! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket, and
 //! [`words`] to workers.
 
+mod carried;
 mod words;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -75,14 +75,24 @@ impl Supervisor {
                 self.reply(asker, reply);
             }
             Ask::Reload { plan, slots, settle_ms, env, command } => {
+                let wish = match carried::wish(env, command) {
+                    Ok(wish) => wish,
+                    Err(why) => return self.reply(asker, senseless(id, why)),
+                };
                 self.warn_of_canaries(plan);
                 let plan = batches(plan, slots, settle_ms);
-                self.ask_with(asker, id, Command::Reload(plan), Some(wish(env, command)));
+                self.ask_with(asker, id, Command::Reload(plan), Some(wish));
             }
             Ask::Difference { env, command } => {
                 let serves = self.app.view().generation;
-                let difference = Some(self.generations.difference(wish(env, command), serves));
-                self.reply(asker, Reply { difference, ..Reply::granted(id, Progress::Done) });
+                let reply = match carried::wish(env, command) {
+                    Ok(wish) => {
+                        let difference = Some(self.generations.difference(wish, serves));
+                        Reply { difference, ..Reply::granted(id, Progress::Done) }
+                    }
+                    Err(why) => senseless(id, why),
+                };
+                self.reply(asker, reply);
             }
             Ask::Restart { slot } => {
                 self.ask(asker, id, Command::Restart(slot.map(SlotId), Plan::all(SETTLE)));
@@ -143,12 +153,9 @@ impl Supervisor {
     }
 }
 
-/// What a reload carries.
-fn wish(env: BTreeMap<String, String>, command: Vec<String>) -> Wish {
-    Wish {
-        env: env.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        command: command.into_iter().map(Into::into).collect(),
-    }
+/// A reload, or a question about one, that carries what no process could have.
+fn senseless(id: u64, why: String) -> Reply {
+    Reply::refused(id, "bad-request", why, Some("{\"id\":1,\"cmd\":\"reload\",\"env\":{\"NAME\":\"value\"}}"))
 }
 
 /// A plan in the core's words. Bound: nothing is watched for longer than a day.

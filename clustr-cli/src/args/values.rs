@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clustr_core::{ExitCodes, Intensity, SLOTS_MAX};
 use clustr_supervisor::Signal;
-use clustr_supervisor::config::{Probe, ProbeError, ReadyWhen, TimeOfDay, TimeOfDayError};
+use clustr_supervisor::config::{Probe, ProbeError, ReadyWhen, TimeOfDay, TimeOfDayError, is_variable_name};
 
 use crate::{dotenv, names};
 
@@ -276,7 +276,7 @@ pub(crate) struct Variable(pub(crate) OsString, pub(crate) OsString);
 pub(crate) fn variable(text: &str) -> Result<Variable, ValueError> {
     let fault = |why: &str| ValueError::new(why, "NAME=VALUE");
     let (name, value) = text.split_once('=').ok_or_else(|| fault("there is no '='"))?;
-    if !dotenv::is_name(name) {
+    if !is_variable_name(name) {
         return Err(fault(dotenv::Fault::Name.text()));
     }
     Ok(Variable(name.into(), value.into()))

@@ -123,7 +123,8 @@ pub enum Event {
         lived: Duration,
         /// The kernel killed it for want of memory: of the `cgroup`, or probably of the `host`.
         out_of_memory: Option<String>,
-        /// Its last lines on both outputs, where it failed and they were not inherited ([`Output`](crate::config::Output)).
+        /// Its last lines on both outputs, where it failed and they were not inherited; with [`Output::None`](crate::config::Output)
+        /// those on standard error alone.
         last_output: Vec<String>,
     },
     /// A slot waits before its next worker starts. An exit that is answered at once is not told so.
