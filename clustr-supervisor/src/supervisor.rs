@@ -32,7 +32,7 @@ use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
 use crate::oom::{OomKills, Shortage};
 use crate::probe::Probes;
-use crate::process::{Courtesy, Record, Strangers, end_orphans};
+use crate::process::{Courtesy, Process, Record, Strangers, end_orphans};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
 use crate::recycling::Recycling;
@@ -313,7 +313,7 @@ impl Supervisor {
     /// The processes that are no strangers: workers, and questions to them.
     pub(crate) fn pids(&self) -> BTreeSet<u32> {
         let workers = self.workers.values().map(|worker| worker.process.id());
-        workers.chain(self.probes.pids()).collect()
+        workers.chain(self.probes.processes().map(Process::id)).collect()
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -356,7 +356,8 @@ impl Supervisor {
     /// Has it written down who is there, once for all that have come or gone in this turn.
     fn record(&mut self) {
         let Some(record) = &mut self.record else { return };
-        if let Some((path, text)) = record.take(self.workers.values().map(|worker| &worker.process))
+        let workers = self.workers.values().map(|worker| &worker.process);
+        if let Some((path, text)) = record.take(workers.chain(self.probes.processes()))
             && !self.logs.record(path, text)
         {
             // A disk that is stuck: again in the next turn.

@@ -91,6 +91,26 @@ fn those_that_ignore_the_polite_signal_are_killed_with_all_that_they_started() {
     hold(outcome);
 }
 
+#[test]
+fn commands_that_asked_about_workers_are_ended_with_all_that_they_started() {
+    let outcome = (|| {
+        let asked = ["--name", "app", "--ready", "exec:sleep 1000 & sleep 1000"];
+        let mut primary = Run::new(&["sleep", "1000"]).workers(1).options(&asked).start()?;
+        let is_asked = || primary.started.running().len() >= 5;
+        wait::until_true("a worker, a shell and two sleepers", SOON, is_asked)?;
+        kill(&mut primary, 2)?;
+        let left = primary.started.running();
+        ensure!(left.len() >= 4, "a worker, a shell and two sleepers are left: {left:?}");
+        let mut next =
+            again(&primary, &["--name", "app", "--ready-timeout", "50ms"], &["sleep".into(), "1000".into()])?;
+        wait_for(&next, "running", 1)?;
+        warns(&next)?;
+        ensure!(primary.started.running().is_empty(), "left: {:?}", primary.started.running());
+        end(&mut next, &primary, primary.address())
+    })();
+    hold(outcome);
+}
+
 /// Kills the primary once the record of its workers is complete.
 fn kill(primary: &mut Primary, workers: usize) -> Outcome {
     let record = primary.folder().join("runtime/app.sock.workers");

@@ -14,6 +14,7 @@ use clustr_net::loopback::{self, Pair};
 use super::command::Command;
 use super::course::Verdict;
 use super::talk::Talk;
+use crate::process::Process;
 use crate::reactor::{Reactor, Registration, Wake};
 
 /// How long a worker has to finish an answer of which the first line has decided.
@@ -146,9 +147,9 @@ impl Attempt {
     }
 
     /// The process of its command.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(super) fn process(&self) -> Option<&Process> {
         match &self.step {
-            Step::Running(command, _) => Some(command.process().id()),
+            Step::Running(command, _) => Some(command.process()),
             Step::Pairing(..) | Step::Offering { .. } | Step::Talking(..) => None,
             Step::Lingering(..) | Step::Knocking(..) | Step::Over => None,
         }

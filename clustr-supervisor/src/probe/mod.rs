@@ -24,6 +24,7 @@ pub(crate) use self::attempt::Given;
 use self::command::Command;
 use self::course::Course;
 use crate::config::{Liveness, Probe};
+use crate::process::Process;
 use crate::reactor::{Reactor, Registration};
 
 /// Bound: questions under way, and commands being ended. Each is a descriptor or three, or a process.
@@ -145,7 +146,7 @@ impl Probes {
     }
 
     fn has_room(&self) -> bool {
-        let commands = self.attempts.values().filter(|attempt| attempt.pid().is_some()).count();
+        let commands = self.attempts.values().filter(|attempt| attempt.process().is_some()).count();
         let ending = self.ending.len();
         commands + ending < COMMANDS_MAX && self.attempts.len() + ending < UNDER_WAY_MAX
     }
@@ -157,9 +158,9 @@ impl Probes {
     }
 
     /// The processes that are commands.
-    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        let running = self.attempts.values().filter_map(Attempt::pid);
-        running.chain(self.ending.iter().map(|ending| ending.command.process().id()))
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        let running = self.attempts.values().filter_map(Attempt::process);
+        running.chain(self.ending.iter().map(|ending| ending.command.process()))
     }
 
     /// Why a worker that was asked is not ready, or does not serve.

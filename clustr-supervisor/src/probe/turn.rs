@@ -16,7 +16,7 @@ use super::attempt::{Attempt, Given, Hands, Words};
 use super::command::Command;
 use super::course::{Turn, Verdict};
 use crate::config::Probe;
-use crate::process::{Outfit, Places, holds_listener};
+use crate::process::{Outfit, Places, Record, holds_listener};
 use crate::sharing::{Obstacle, Sharing, Way};
 use crate::supervisor::Supervisor;
 use crate::worker::Worker;
@@ -139,7 +139,10 @@ impl Supervisor {
         let outfit = Outfit { env, fds: &fds, places, ..Outfit::default() };
         let launcher = self.generations.launcher(generation).map_err(|error| unasked(&error))?;
         let process = self.courtesy.suspended(|| launcher.spawn_shell(command, &outfit));
-        Ok(Command::new(process.map_err(|error| unasked(&error))?, ours))
+        let process = process.map_err(|error| unasked(&error))?;
+        // Its end is not written down: an entry of a process that is gone is nobody.
+        self.record.iter_mut().for_each(Record::touch);
+        Ok(Command::new(process, ours))
     }
 
     fn go_on_asking(&mut self, id: WorkerId) {

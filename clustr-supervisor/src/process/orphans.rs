@@ -1,4 +1,4 @@
-//! Workers of a primary that was killed: known to the next one of its name, and ended by it.
+//! Workers of a primary that was killed, and commands that asked about them: known to the next one of its name, and ended by it.
 //!
 //! Owns the record beside the control socket, while the primary lives, and the end of those who are in it, before the next
 //! one binds. A process is told apart by its number and its start (proc(5), `/proc/PID/stat`, field 22) within one boot and
@@ -49,13 +49,13 @@ impl Record {
     /// What is to be written where, if anybody has come or gone since the last time.
     pub(crate) fn take<'a>(
         &mut self,
-        workers: impl Iterator<Item = &'a Process>,
+        processes: impl Iterator<Item = &'a Process>,
     ) -> Option<(PathBuf, Vec<u8>)> {
         if !std::mem::take(&mut self.is_stale) {
             return None;
         }
         let mut text = self.header.clone();
-        for process in workers {
+        for process in processes {
             if let Some(born) = process.born {
                 // A string takes everything.
                 let _ = writeln!(text, "{} {born}", process.pid.as_raw_nonzero());
