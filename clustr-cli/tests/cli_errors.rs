@@ -140,6 +140,17 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run --recycle-at 25:00 -- node app.js",
         "demo --port 0",
         "demo --duration 0s",
+        "run -n -1 -- node app.js",
+        "run --stop-timeout -1s -- node app.js",
+        "reload --settle -1s",
+        "restart -1",
+        "restart abc",
+        "status --slot x",
+        "send hello --slot x",
+        "signal USR2 all",
+        "signal 64",
+        "run --stop-signal RTMIN+3 -- node app.js",
+        "run --watchdog 1ms -- node app.js",
     ]));
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Waiting {
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// Of this slot alone, with the last lines that its worker has printed
-    #[arg(long, value_name = "SLOT")]
+    #[arg(long, value_name = "SLOT", value_parser = values::slot)]
     pub(crate) slot: Option<u32>,
     /// Count each worker's open TCP connections too: the primary looks through its descriptors
     #[arg(long)]
@@ -80,6 +80,7 @@ pub(crate) struct ReloadArgs {
 #[derive(Args, Debug)]
 pub(crate) struct RestartArgs {
     /// The worker of this slot only
+    #[arg(value_parser = values::slot)]
     pub(crate) slot: Option<u32>,
     /// Return when the restart was accepted
     #[arg(long, conflicts_with = "timeout")]
@@ -106,6 +107,7 @@ pub(crate) struct SignalArgs {
     #[arg(value_name = "SIG", value_parser = values::signal)]
     pub(crate) signal: String,
     /// To the worker of this slot only
+    #[arg(value_parser = values::slot)]
     pub(crate) slot: Option<u32>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
@@ -117,7 +119,7 @@ pub(crate) struct SendArgs {
     #[arg(allow_hyphen_values = true)]
     pub(crate) message: String,
     /// To the worker of this slot only
-    #[arg(long)]
+    #[arg(long, value_parser = values::slot)]
     pub(crate) slot: Option<u32>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,

@@ -47,6 +47,9 @@ fn unknown(error: &clap::Error, words: &[OsString]) -> Usage {
     if !arg.starts_with('-') {
         return stray(&arg, words);
     }
+    if arg[1..].starts_with(|c: char| c.is_ascii_digit()) {
+        return negative(&arg, words);
+    }
     let nearest = said(error, ContextKind::SuggestedArg);
     let hint = match (nearest, words.iter().any(|word| word == "--")) {
         (Some(nearest), _) => nearest,
@@ -54,6 +57,19 @@ fn unknown(error: &clap::Error, words: &[OsString]) -> Usage {
         (None, false) => format!("{}; what belongs to the program stands after `--`", help(words)),
     };
     Usage { what: format!("unknown option '{arg}'"), detail: None, hint: Some(hint) }
+}
+
+/// A number below zero, which clap takes for an option. `arg` is as much of it as clap has read.
+fn negative(arg: &str, words: &[OsString]) -> Usage {
+    let at = words.iter().position(|word| word.to_string_lossy().starts_with(arg));
+    let typed = at.map_or_else(|| arg.into(), |at| words[at].to_string_lossy());
+    let before = at.and_then(|at| words.get(at.checked_sub(1)?)).map(|word| word.to_string_lossy());
+    let of = before.filter(|word| word.starts_with('-')).map(|word| format!(" for {word}"));
+    Usage {
+        what: format!("invalid value '{typed}'{}", of.unwrap_or_default()),
+        detail: Some("it may not be below zero".to_owned()),
+        hint: Some(help(words)),
+    }
 }
 
 /// A word that is no option: most often a command without its `--`.

@@ -159,7 +159,7 @@ pub(crate) struct RunOptions {
     /// The first rest before a restart; each further one is twice as long [default: 100ms]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
     pub(crate) backoff_min: Option<Duration>,
-    /// The longest rest before a restart [default: 30s]
+    /// The longest rest before a restart [default: 30s, or --backoff-min if that is longer]
     #[arg(long, value_name = "TIME", value_parser = values::span, help_heading = "Restarts")]
     pub(crate) backoff_max: Option<Duration>,
     /// Exit codes that end a slot for good, whatever --restart says
@@ -189,7 +189,7 @@ pub(crate) struct RunOptions {
     pub(crate) live_failures: Option<NonZeroU32>,
     /// Workers say at least this often that they are alive (WATCHDOG=1 by sd_notify), or are failing; they find it as
     /// WATCHDOG_USEC
-    #[arg(long, value_name = "TIME", value_parser = values::some_span, help_heading = "Health")]
+    #[arg(long, value_name = "TIME", value_parser = values::watchdog, help_heading = "Health")]
     pub(crate) watchdog: Option<Duration>,
     /// Replace a worker, replacement first, when it holds more resident memory than this; looked at every 10 s
     #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = "Recycling")]

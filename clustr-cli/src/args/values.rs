@@ -21,6 +21,13 @@ const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest age of a worker that can be meant.
 const AGE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
+/// The first of the real-time signals, those included that the C library keeps for itself, and the last: signal(7).
+const REAL_TIME: u32 = 32;
+const SIGNAL_MAX: u32 = 64;
+
+/// The shortest time in which a worker can say again that it is alive.
+const WATCHDOG_MIN: Duration = Duration::from_millis(100);
+
 /// Why a text is no value of its option, and what to type instead.
 #[derive(Debug)]
 pub(crate) enum ValueError {
@@ -106,6 +113,11 @@ pub(crate) fn scale_target(text: &str) -> Result<ScaleTarget, ValueError> {
         .ok_or_else(|| ValueError::new("it is not a number of workers, nor of more or fewer", "4, +2 or -1"))
 }
 
+/// `0`: the number of a slot. Whether there is one is the primary's to say.
+pub(crate) fn slot(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::new("it is no slot: those are numbered from 0 on", "0"))
+}
+
 /// `2`: so many slots, at least one.
 pub(crate) fn slots(text: &str) -> Result<u32, ValueError> {
     text.parse()
@@ -127,6 +139,20 @@ pub(crate) fn span(text: &str) -> Result<Duration, ValueError> {
 pub(crate) fn some_span(text: &str) -> Result<Duration, ValueError> {
     match span(text)? {
         Duration::ZERO => Err(ValueError::new("it has to be longer than zero", "10s")),
+        span => Ok(span),
+    }
+}
+
+/// How often a worker says that it is alive: as often as one that is busy can.
+pub(crate) fn watchdog(text: &str) -> Result<Duration, ValueError> {
+    match span(text)? {
+        span if span < WATCHDOG_MIN => Err(ValueError::new(
+            format!(
+                "a worker cannot be counted on that often: at least {}",
+                humantime::format_duration(WATCHDOG_MIN)
+            ),
+            "10s",
+        )),
         span => Ok(span),
     }
 }
@@ -249,7 +275,15 @@ fn some_signal(text: &str, instead: &str) -> Result<Signal, ValueError> {
     let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
     let numbered = || text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
     let signal = Signal::from_str(&name).ok().or_else(numbered);
-    signal.ok_or_else(|| ValueError::new("there is no such signal", instead))
+    signal.ok_or_else(|| {
+        let is_real_time = name.starts_with("SIGRT") || matches!(text.parse(), Ok(REAL_TIME..=SIGNAL_MAX));
+        let why = if is_real_time {
+            "it is a real-time signal, and clustr sends those from 1 to 31 alone"
+        } else {
+            "there is no such signal"
+        };
+        ValueError::new(why, instead)
+    })
 }
 
 /// `0,78`: exit codes.
@@ -410,6 +444,20 @@ mod tests {
         }
         assert_eq!(signal("KILL").unwrap(), "KILL");
         assert!(signal("FOO").is_err() && signal("0").is_err() && signal("").is_err());
+    }
+
+    #[test]
+    fn a_real_time_signal_is_known_and_refused_as_one() {
+        for text in ["64", "34", "SIGRTMIN+3", "rtmax"] {
+            assert!(signal(text).unwrap_err().to_string().contains("real-time"), "{text}");
+        }
+        assert!(!signal("65").unwrap_err().to_string().contains("real-time"));
+    }
+
+    #[test]
+    fn a_watchdog_leaves_a_worker_the_time_to_speak() {
+        assert_eq!(watchdog("100ms").unwrap(), WATCHDOG_MIN);
+        assert!(watchdog("99ms").is_err() && watchdog("0s").is_err());
     }
 
     #[test]
