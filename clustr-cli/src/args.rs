@@ -183,6 +183,11 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     Cli::try_parse_from(&words).map_err(|error| faults::explain(error, &words))
 }
 
+/// Whether JSON was wished for by words that make no sense together: before `--`, all of them are ours.
+pub(crate) fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
 impl Cli {
     /// Whether a failure, too, is to be told as JSON.
     pub(crate) const fn wants_json(&self) -> bool {
@@ -196,7 +201,8 @@ impl Cli {
             Command::Stop(args) => args.waiting.json,
             Command::Signal(args) => args.read.json,
             Command::Send(args) => args.read.json,
-            Command::Run(args) => args.json,
+            // What runs in the background writes a log; to the script speaks who started it.
+            Command::Run(args) => args.json && args.detached.is_none(),
             Command::Version { json } => *json,
             Command::Check(_)
             | Command::Demo(_)

@@ -9,9 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clustr_supervisor::control::protocol::{
-    Ask, Delivery, Difference, LINE_BYTES_MAX, Progress, Reply, Request, Status,
-};
+use clustr_supervisor::control::protocol::{Ask, Delivery, LINE_BYTES_MAX, Progress, Reply, Request, Status};
 use clustr_supervisor::news::News;
 
 use serde::Deserialize;
@@ -134,14 +132,14 @@ impl Client {
         self.reply_line(deadline)
     }
 
-    /// What a reload would change; and the reply, as the primary wrote it.
+    /// What a reload would change, as the primary wrote it; and the whole reply.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) fn difference(&mut self, ask: Ask) -> Result<(Difference, String), ClientError> {
+    pub(crate) fn difference(&mut self, ask: Ask) -> Result<(Box<RawValue>, String), ClientError> {
         #[derive(Deserialize)]
         struct Answer {
-            difference: Difference,
+            difference: Box<RawValue>,
         }
         let line = self.set_off(ask)?;
         Ok((parse::<Answer>(&line)?.difference, line))

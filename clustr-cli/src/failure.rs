@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clustr_core::PolicyError;
 use clustr_supervisor::StartError;
+use serde_json::value::RawValue;
 
 use crate::client::ClientError;
 use crate::dotenv::EnvFileError;
@@ -45,8 +46,9 @@ pub(crate) enum Failure {
     Start(StartError),
     /// A primary did not do it.
     Client(ClientError),
-    /// A reload was not tried, and could not succeed: why, and something to type.
-    WouldFail(String, Option<String>),
+    /// A reload was not tried, and could not succeed: why, something to type, and what it would have changed, as the
+    /// primary wrote it.
+    WouldFail(String, Option<String>, Box<RawValue>),
     /// The demo failed: what, and why.
     Demo(String, Option<String>),
     /// Whoever read the output has gone.
@@ -140,7 +142,7 @@ impl Failure {
             }
             Self::Start(error) => Saying::Error(start(error)),
             Self::Client(error) => Saying::Error(client(error)),
-            Self::WouldFail(error, hint) => {
+            Self::WouldFail(error, hint, _) => {
                 let report = Report::new(exit_code::FAILED, "this version could not be started");
                 Saying::Error(report.detail(Some(error)).hint(hint.as_deref()))
             }
@@ -165,6 +167,22 @@ impl Failure {
             (_, exit_code::CONFIG) => "configuration",
             _ => "failed",
         }
+    }
+}
+
+impl Failure {
+    /// What a script is told of it besides its name: what, and why. A refusal's name is not said again.
+    pub(crate) fn detail(&self, what: &str, detail: Option<&str>) -> String {
+        match (self, detail) {
+            (Self::Client(ClientError::Refused { .. }), Some(detail)) => detail.to_owned(),
+            (_, Some(detail)) => format!("{what}: {detail}"),
+            (_, None) => what.to_owned(),
+        }
+    }
+
+    /// What a reload would have changed, where that is what was asked.
+    pub(crate) const fn difference(&self) -> Option<&RawValue> {
+        if let Self::WouldFail(_, _, difference) = self { Some(difference) } else { None }
     }
 }
 

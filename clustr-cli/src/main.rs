@@ -20,18 +20,26 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(leave_with_bug));
-    ExitCode::from(args::parse().and_then(carry_out).unwrap_or_else(|failure| render::failure(&failure)))
+    let outcome = match args::parse() {
+        Ok(cli) => {
+            let wants_json = cli.wants_json();
+            (commands::dispatch(cli), wants_json)
+        }
+        Err(failure) => (Err(failure), args::asks_for_json()),
+    };
+    ExitCode::from(match outcome {
+        (Ok(code), _) => code,
+        (Err(failure), wants_json) => fail(&failure, wants_json),
+    })
 }
 
 /// Whoever wants JSON gets a failure as JSON too, beside the words for people.
-fn carry_out(cli: args::Cli) -> Result<u8, failure::Failure> {
-    let wants_json = cli.wants_json();
-    commands::dispatch(cli).inspect_err(|failure| {
-        if wants_json {
-            // Where it cannot be written, the exit code says it.
-            let _ = render::failure_json(failure);
-        }
-    })
+fn fail(failure: &failure::Failure, wants_json: bool) -> u8 {
+    if wants_json {
+        // Where it cannot be written, the exit code says it.
+        let _ = render::failure_json(failure);
+    }
+    render::failure(failure)
 }
 
 /// A panic is a bug: it is said in the one shape that errors have, and has an exit code of its own.

@@ -1,8 +1,9 @@
 //! Everything that is said: on standard output what was asked for, on standard error what went wrong.
 //!
-//! Owns both streams, colours (only on a terminal, never with NO_COLOR) and the shape of errors. Never decides what
-//! is said. The primary's own news is written by clustr-supervisor.
+//! Owns both streams, colours (only on a terminal, never with NO_COLOR) and the shape of errors; no control character of
+//! others reaches a person's terminal through it. Never decides what is said. The primary's own news is written by clustr-supervisor.
 
+pub(crate) mod plain;
 pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod table;
@@ -44,11 +45,27 @@ pub(crate) fn output_width() -> Option<usize> {
     size.map(|size| usize::from(size.ws_col)).or_else(told).filter(|columns| *columns > 0)
 }
 
-/// Writes text to standard output, with a line's end.
+/// Writes text for people to standard output, with a line's end, and without any control character.
 ///
 /// # Errors
 /// Nobody reads it any more, or it cannot be written.
 pub(crate) fn output(text: &str) -> Result<(), Failure> {
+    output_drawn(&plain::lines(text))
+}
+
+/// Writes JSON to standard output as it is, with a line's end.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn json(text: &str) -> Result<(), Failure> {
+    output_drawn(text)
+}
+
+/// Writes text that has colours of ours, and in which everything else is [`plain`] already.
+///
+/// # Errors
+/// As [`output`].
+pub(crate) fn output_drawn(text: &str) -> Result<(), Failure> {
     output_bytes(format!("{}\n", text.trim_end_matches('\n')).as_bytes())
 }
 
@@ -72,7 +89,7 @@ pub(crate) fn painted(stream: Stream, style: Style, text: &str) -> String {
 /// Says a failure, and gives its exit code.
 pub(crate) fn failure(failure: &Failure) -> u8 {
     match failure.saying() {
-        Saying::Help(help) => match output(&styled(help, Stream::Output)) {
+        Saying::Help(help) => match output_drawn(&styled(help, Stream::Output)) {
             Ok(()) | Err(Failure::OutputClosed) => exit_code::DONE,
             Err(_) => exit_code::FAILED,
         },
@@ -101,11 +118,14 @@ pub(crate) fn failure_json(failure: &Failure) -> Result<(), Failure> {
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
         exit_code: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        difference: Option<&'a serde_json::value::RawValue>,
     }
     let Saying::Error(Report { what, detail, hint, code }) = failure.saying() else { return Ok(()) };
-    let detail = detail.map_or(what.clone(), |detail| format!("{what}: {detail}"));
-    let refused = Refused { ok: false, refusal: failure.name(code), detail, hint, exit_code: code };
-    output(&serde_json::to_string(&refused).map_err(|error| Failure::Output(error.into()))?)
+    let detail = failure.detail(&what, detail.as_deref());
+    let (refusal, difference) = (failure.name(code), failure.difference());
+    let refused = Refused { ok: false, refusal, detail, hint, exit_code: code, difference };
+    json(&serde_json::to_string(&refused).map_err(|error| Failure::Output(error.into()))?)
 }
 
 /// Says something odd that does not end the command.
@@ -126,12 +146,12 @@ fn styled(help: &clap::Error, stream: Stream) -> String {
 }
 
 fn shape(label: &str, style: Style, report: &Report) -> String {
-    let mut lines = vec![format!("{}: {}", painted(Stream::Error, style, label), report.what)];
+    let mut lines = vec![format!("{}: {}", painted(Stream::Error, style, label), plain::line(&report.what))];
     if let Some(detail) = &report.detail {
-        lines.extend(detail.lines().map(|line| format!("  {line}")));
+        lines.extend(detail.lines().map(|line| format!("  {}", plain::line(line))));
     }
     if let Some(hint) = &report.hint {
-        lines.push(format!("{}: {hint}", painted(Stream::Error, HINT, "hint")));
+        lines.push(format!("{}: {}", painted(Stream::Error, HINT, "hint"), plain::line(hint)));
     }
     lines.join("\n")
 }

@@ -140,6 +140,13 @@ fn a_value_that_makes_no_sense_is_named_with_one_that_does() {
         "run --recycle-at 25:00 -- node app.js",
         "demo --port 0",
         "demo --duration 0s",
+    ]));
+}
+
+#[test]
+fn a_number_that_cannot_be_meant_is_not_called_an_option_or_a_digit() {
+    let place = Place::new();
+    golden!(place.transcript(&[
         "run -n -1 -- node app.js",
         "run --stop-timeout -1s -- node app.js",
         "reload --settle -1s",
@@ -270,6 +277,19 @@ fn check_says_what_run_would_do() {
         "check -n 1 -l :3001 --ready http:/health --live exec:./alive --live-every 5s --watchdog 3s --max-rss 400M --max-age 12h --recycle-at 04:30 -- /bin/sh",
         "check -n 1 -l unix:app.sock --delivery channel --ready delay:2s -- /bin/sh",
         "check -n 1 -- ./absent",
+    ]));
+}
+
+#[test]
+fn a_script_that_wants_json_is_told_as_json_that_its_words_make_no_sense() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "status --json --slot x",
+        "scale --json",
+        "frobnicate --json",
+        "run --json -- node app.js",
+        "run -d --json -n 0 -- node app.js",
+        "run -n 0 -- node app.js --json",
     ]));
 }
 

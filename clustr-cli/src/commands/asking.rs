@@ -32,5 +32,5 @@ pub(super) fn set_off(ask: Ask, place: &Place, json: bool) -> Result<u8, Failure
 }
 
 fn say(answer: &str, json: bool) -> Result<(), Failure> {
-    if json { render::output(answer) } else { Ok(()) }
+    if json { render::json(answer) } else { Ok(()) }
 }

@@ -16,7 +16,7 @@ use crate::args::CheckArgs;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::names::shell_line;
-use crate::render::{self, units};
+use crate::render::{self, plain, units};
 
 pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
     if args.file.is_some() || args.command.is_empty() {
@@ -84,7 +84,7 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         let names: Vec<_> = program.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
         rows.push(("variables", names.join(", ")));
     }
-    Ok(rows.iter().map(|(word, text)| format!("{word:<11}{text}\n")).collect())
+    Ok(rows.iter().map(|(word, text)| format!("{word:<11}{}\n", plain::line(text))).collect())
 }
 
 fn recycling_words(recycling: &Recycling, max_age: Option<Duration>) -> String {

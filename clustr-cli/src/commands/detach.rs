@@ -216,14 +216,13 @@ impl Start {
             return Err(Background::NotReady(what, self.log.last_lines(), self.hint()).into());
         }
         let (name, pid, log) = (&*self.name, status.pid, &*self.log.path);
-        let text = if json {
+        if json {
             let outcome = Outcome { ok: true, state: "done", name, pid, control, log, ready, wanted };
-            serde_json::to_string(&outcome).map_err(|error| Failure::Output(error.into()))?
+            render::json(&serde_json::to_string(&outcome).map_err(|error| Failure::Output(error.into()))?)?;
         } else {
             let all = units::plural(wanted.into(), "worker");
-            format!("{name}: {all} ready, primary pid {pid}\noutput in {}", log.display())
-        };
-        render::output(&text)?;
+            render::output(&format!("{name}: {all} ready, primary pid {pid}\noutput in {}", log.display()))?;
+        }
         Ok(exit_code::DONE)
     }
 }

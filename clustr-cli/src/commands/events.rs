@@ -20,11 +20,11 @@ pub(super) fn run(args: &ReadArgs) -> Result<u8, Failure> {
     while let Some(line) = client.line(Deadline::after(None))? {
         let garbled = |error: serde_json::Error| ClientError::Garbled(error.to_string());
         let Line { news } = serde_json::from_str(&line).map_err(garbled)?;
-        render::output(&if args.json {
-            news.to_string()
+        if args.json {
+            render::json(news.get())?;
         } else {
-            as_text(&line).unwrap_or(news.to_string())
-        })?;
+            render::output(&as_text(&line).unwrap_or_else(|| news.to_string()))?;
+        }
     }
     Ok(exit_code::DONE)
 }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     let entries: Vec<Entry> = found.into_iter().map(entry).collect();
     if args.json {
         let json = serde_json::to_string(&entries).map_err(|error| Failure::Output(error.into()))?;
-        render::output(&json)?;
+        render::json(&json)?;
     } else if entries.is_empty() {
         let looked = dir.map(|dir| format!(" (looked in {})", dir.display())).unwrap_or_default();
         render::output(&format!("no primary is running{looked}"))?;
@@ -121,7 +121,7 @@ mod tests {
             wanted: Some(4),
             ready: Some(3),
             uptime_ms: Some(5_000),
-            command: Some(vec!["node".to_owned(), "my app.js".to_owned()]),
+            command: Some(vec!["node".to_owned(), "-e".to_owned(), "two\nlines".to_owned()]),
             control: "/run/clustr/shop.sock".to_owned(),
         };
         insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(text(&[gone, live], Some(80))) });

@@ -9,12 +9,12 @@ use clustr_supervisor::control::protocol::{Ask, Batches, Change, Difference};
 use super::asking;
 use crate::args::ReloadArgs;
 use crate::args::values::Variable;
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::exit_code;
 use crate::failure::{Failure, Usage};
 use crate::names::shell_line;
-use crate::render;
 use crate::render::progress::Work;
+use crate::render::{self, plain};
 use crate::target;
 
 pub(super) fn run(args: ReloadArgs) -> Result<u8, Failure> {
@@ -52,11 +52,18 @@ fn text(word: OsString) -> Result<String, Failure> {
 
 /// What would be different. A version that could not even be started is a failure, known before anything has happened.
 fn dry_run(ask: Ask, json: bool, mut client: Client) -> Result<u8, Failure> {
-    let (difference, line) = client.difference(ask)?;
-    render::output(&if json { line } else { listing(&difference) })?;
+    let (raw, line) = client.difference(ask)?;
+    let difference: Difference = client::parse(raw.get())?;
+    let fails = difference.error.is_some();
+    // One document, whatever it came to: of a failure, `main` writes it.
+    match json {
+        true if fails => {}
+        true => render::json(&line)?,
+        false => render::output(&listing(&difference))?,
+    }
     match difference.error {
         None => Ok(exit_code::DONE),
-        Some(error) => Err(Failure::WouldFail(error, difference.hint)),
+        Some(error) => Err(Failure::WouldFail(error, difference.hint, raw)),
     }
 }
 
@@ -64,7 +71,7 @@ fn listing(difference: &Difference) -> String {
     let Difference { generation, command, program, folder, variables, files, .. } = difference;
     let mut rows = Vec::new();
     let mut change = |what: &str, from: String, to: String| {
-        rows.push(format!("{what}:\n  - {from}\n  + {to}"));
+        rows.push(format!("{what}:\n  - {}\n  + {}", plain::line(&from), plain::line(&to)));
     };
     if let Some(Change { from, to }) = command {
         change("command", shell_line(from), shell_line(to));
@@ -84,7 +91,7 @@ fn listing(difference: &Difference) -> String {
         rows.push(format!("variables:{}", names.concat()));
     }
     if !files.is_empty() {
-        let file = files.iter().map(|file| format!("\n  ~ {} ({})", file.path, file.change));
+        let file = files.iter().map(|file| format!("\n  ~ {} ({})", plain::line(&file.path), file.change));
         rows.push(format!("files:{}", file.collect::<String>()));
     }
     let head = format!("a reload would replace generation {generation}; nothing was changed");

@@ -10,19 +10,19 @@ use crate::client::{self, Client};
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::render::table::{self, Column, Side};
-use crate::render::{self, Stream, units};
+use crate::render::{self, Stream, plain, units};
 use crate::target;
 
 pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
     let mut client = Client::connect(&target::resolve(&args.read.place)?)?;
     let json = client.status_json(Ask::Status { slot: args.slot, connections: args.connections })?;
     if args.read.json {
-        render::output(&json)?;
+        render::json(&json)?;
         return Ok(exit_code::DONE);
     }
     let width = if args.wide { None } else { render::output_width() };
     let look = Look { width, coloured: render::is_coloured(Stream::Output), slot: args.slot };
-    render::output(&text(&client::parse(&json)?, look))?;
+    render::output_drawn(&text(&client::parse(&json)?, look))?;
     Ok(exit_code::DONE)
 }
 
@@ -55,18 +55,23 @@ const CONNECTIONS: &str = "conns";
 const SAYS: &str = "says";
 
 fn text(status: &Status, look: Look) -> String {
-    let mut lines = vec![headline(status)];
-    lines.extend(status.log.as_ref().map(|log| format!("output in {log}")));
+    let mut lines = vec![said(headline(status))];
+    lines.extend(status.log.as_ref().map(|log| said(format!("output in {log}"))));
     for app in &status.apps {
-        lines.push(app_line(app));
-        lines.extend(app.rolled_back.as_ref().map(rolled_back_line));
+        lines.push(said(app_line(app)));
+        lines.extend(app.rolled_back.as_ref().map(rolled_back_line).map(said));
         lines.push(String::new());
         lines.extend(rows(app, look));
         for worker in app.workers.iter().filter(|_| look.slot.is_some()) {
-            lines.extend(last_output(worker));
+            lines.extend(last_output(worker).into_iter().map(said));
         }
     }
     lines.join("\n")
+}
+
+/// What is not in the table, which sees to itself.
+fn said(line: String) -> String {
+    plain::line(&line).into_owned()
 }
 
 fn rows(app: &AppStatus, look: Look) -> Vec<String> {
@@ -97,7 +102,9 @@ fn paint(head: &str, cell: &str) -> Option<Style> {
 
 fn headline(status: &Status) -> String {
     let Status { name, pid, state, uptime_ms, .. } = status;
-    format!("{name}: {state} for {}, primary pid {pid}", units::span(*uptime_ms))
+    // How long it has been in any other state is not known: the time is the primary's own.
+    let word = if state == "running" { " for" } else { ", up for" };
+    format!("{name}: {state}{word} {}, primary pid {pid}", units::span(*uptime_ms))
 }
 
 fn app_line(app: &AppStatus) -> String {
@@ -211,6 +218,24 @@ mod tests {
         let text = text(&status, Look::default());
         assert!(text.contains("(per-worker, for --ready notify)"), "{text}");
         assert!(text.lines().any(|line| line.ends_with("  12 jobs")) && text.contains("  says"), "{text}");
+    }
+
+    #[test]
+    fn the_time_in_the_first_line_is_the_primarys_own() {
+        let mut status = status();
+        assert_eq!(headline(&status), "app: running for 1m05s, primary pid 7");
+        status.state = "reloading".into();
+        assert_eq!(headline(&status), "app: reloading, up for 1m05s, primary pid 7");
+    }
+
+    #[test]
+    fn nothing_that_a_worker_prints_reaches_the_terminal_as_it_is() {
+        let mut status = status();
+        status.apps[0].workers[0].status_text = Some("\x1b[31mred\x1b]0;title\x07".into());
+        status.apps[0].workers[0].last_output = vec!["a\rb".into(), "\x1b[2Jgone".into()];
+        let text = text(&status, Look { slot: Some(0), ..Look::default() });
+        assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
+        assert!(text.contains("  a\\rb\n  \\x1b[2Jgone") && text.contains("red\\x1b]0;title\\x07"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use clustr_supervisor::news::{Fact, News};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::units;
+use super::{plain, units};
 use crate::client::Witness;
 
 /// What is waited for.
@@ -35,7 +35,7 @@ pub(crate) fn witness(work: Work) -> Witness {
         Box::new(|news| {
             if is_worth_a_line(news) {
                 // Nobody is left to be told that it cannot be written.
-                let _ = writeln!(io::stderr().lock(), "{news}");
+                let _ = writeln!(io::stderr().lock(), "{}", plain::line(&news.to_string()));
             }
         })
     }
@@ -62,7 +62,7 @@ impl Bar {
             self.0.set_length(of);
         }
         self.0.set_position(tally.come);
-        self.0.set_message(tally.now.clone());
+        self.0.set_message(plain::cell(&tally.now).into_owned());
         self.0.tick();
     }
 }

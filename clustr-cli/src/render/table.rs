@@ -4,6 +4,8 @@
 
 use anstyle::Style;
 
+use super::plain;
+
 /// A column: its head, on which side its cells stand, and how dear it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
@@ -37,12 +39,19 @@ pub(crate) fn painted(
     width: Option<usize>,
     paint: Paint,
 ) -> Vec<String> {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| plain_row(row)).collect();
+    let rows = &rows[..];
     let widths: Vec<usize> = (0..columns.len()).map(|at| cell_width(columns, rows, at)).collect();
     let shown = choose(columns, &widths, width);
     let heads: Vec<String> = columns.iter().map(|column| column.head.to_owned()).collect();
     let head = line(columns, &widths, &shown, &heads, |_, _| None);
     let rows = rows.iter().map(|row| line(columns, &widths, &shown, row, paint));
     std::iter::once(head).chain(rows).collect()
+}
+
+/// A cell's text is often somebody else's: a command, a worker's word.
+fn plain_row(row: &[String]) -> Vec<String> {
+    row.iter().map(|cell| plain::cell(cell).into_owned()).collect()
 }
 
 fn cell_width(columns: &[Column], rows: &[Vec<String>], at: usize) -> usize {

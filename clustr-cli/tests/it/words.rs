@@ -77,6 +77,12 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
         let nowhere = primary.try_clustr(&["reload", "--dry-run", "--", "/nowhere/server"])?;
         let error = String::from_utf8_lossy(&nowhere.stderr);
         ensure!(nowhere.status.code() == Some(1) && error.contains("/nowhere/server"), "{error}");
+        let nowhere = primary.try_clustr(&["reload", "--dry-run", "--json", "--", "/nowhere/server"])?;
+        let text = String::from_utf8_lossy(&nowhere.stdout);
+        // One document: a second one would be no JSON any more.
+        let reply: Value = serde_json::from_str(&text).map_err(|error| format!("'{text}': {error}"))?;
+        ensure!(nowhere.status.code() == Some(1) && reply["ok"] == false, "{reply}");
+        ensure!(reply["difference"]["command"]["to"] == json!(["/nowhere/server"]), "{reply}");
         ensure!(primary.worker_pids()? == before, "the workers are others");
         primary.stop()
     })();
