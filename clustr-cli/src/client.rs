@@ -12,6 +12,9 @@ use std::time::Duration;
 use clustr_supervisor::control::protocol::{Ask, Delivery, LINE_BYTES_MAX, Progress, Reply, Request, Status};
 use clustr_supervisor::news::News;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -43,6 +46,8 @@ pub(crate) enum ClientError {
     Garbled(String),
     /// It took longer than this.
     TimedOut(Duration),
+    /// For so long, nothing at all came from the process of this number, if it could be told.
+    Silent(Duration, Option<Pid>),
     /// It was not granted.
     Refused { refusal: String, detail: Option<String>, hint: Option<String> },
 }
@@ -56,6 +61,9 @@ pub(crate) struct Client {
     witness: Option<Witness>,
     /// News may come between replies.
     subscribed: bool,
+    /// How long everything may take, if it may not take for ever; and until when that is.
+    timeout: Option<Duration>,
+    deadline: Deadline,
 }
 
 /// Who hears news.
@@ -81,7 +89,17 @@ impl Client {
             }
         })?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(ClientError::Io)?;
-        Ok(Self { stream, buffer: Vec::new(), last_id: 0, witness: None, subscribed: false })
+        Ok(Self::over(stream))
+    }
+
+    fn over(stream: UnixStream) -> Self {
+        let (witness, timeout, deadline) = (None, None, Deadline::after(None));
+        Self { stream, buffer: Vec::new(), last_id: 0, witness, subscribed: false, timeout, deadline }
+    }
+
+    /// From now on everything takes so long at most.
+    pub(crate) fn hurry(&mut self, timeout: Duration) {
+        (self.timeout, self.deadline) = (Some(timeout), Deadline::after(Some(timeout)));
     }
 
     /// A picture of the primary.
@@ -106,19 +124,18 @@ impl Client {
         Ok(parse::<Answer<'_>>(&line)?.status.to_string())
     }
 
-    /// Asks, and waits until it is done; `None`: as long as it takes. The last reply, as the primary wrote it.
+    /// Asks, and waits until it is done, as long as [`Client::hurry`] allows. The last reply, as the primary wrote it.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub(crate) fn carry_out(&mut self, ask: Ask, timeout: Option<Duration>) -> Result<String, ClientError> {
-        let deadline = Deadline::after(timeout);
-        let late = |error| match (error, timeout) {
-            (ClientError::TimedOut(_), Some(timeout)) => ClientError::TimedOut(timeout),
-            (error, _) => error,
-        };
+    pub(crate) fn carry_out(&mut self, ask: Ask) -> Result<String, ClientError> {
         let mut line = self.set_off(ask)?;
         while parse::<Reply>(&line)?.state == Some(Progress::Accepted) {
-            line = self.reply_line(deadline).map_err(late)?;
+            let (deadline, timeout) = (self.deadline, self.timeout);
+            line = self.reply_line(deadline).map_err(|error| match (error, timeout) {
+                (ClientError::TimedOut(_), Some(timeout)) => ClientError::TimedOut(timeout),
+                (error, _) => error,
+            })?;
         }
         Ok(line)
     }
@@ -129,7 +146,18 @@ impl Client {
     /// See [`ClientError`].
     pub(crate) fn set_off(&mut self, ask: Ask) -> Result<String, ClientError> {
         let deadline = self.ask(ask)?;
-        self.reply_line(deadline)
+        let answer = self.reply_line(deadline);
+        if let Err(ClientError::TimedOut(_)) = answer {
+            let patience = self.timeout.map_or(ANSWER_TIMEOUT, |timeout| timeout.min(ANSWER_TIMEOUT));
+            return Err(ClientError::Silent(patience, self.peer()));
+        }
+        answer
+    }
+
+    /// Who listens at the socket: unix(7), `SO_PEERCRED`.
+    fn peer(&self) -> Option<Pid> {
+        let peer = getsockopt(&self.stream, PeerCredentials).ok()?;
+        Pid::from_raw(peer.pid())
     }
 
     /// What a reload would change, as the primary wrote it; and the whole reply.
@@ -194,7 +222,7 @@ impl Client {
         match self.stream.write_all(&line) {
             // A primary that turned us away has said why before it hung up.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Io(error)),
-            Ok(()) | Err(_) => Ok(Deadline::after(Some(ANSWER_TIMEOUT))),
+            Ok(()) | Err(_) => Ok(self.deadline.or_after(ANSWER_TIMEOUT)),
         }
     }
 
@@ -299,7 +327,7 @@ mod tests {
 
     fn pair() -> (Client, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Client { stream: ours, buffer: Vec::new(), last_id: 0, witness: None, subscribed: false }, theirs)
+        (Client::over(ours), theirs)
     }
 
     #[test]
@@ -308,7 +336,7 @@ mod tests {
         let first = "{\"id\":1,\"ok\":true,\"state\":\"accepted\"}\n";
         primary.write_all(first.as_bytes()).unwrap();
         primary.write_all(b"{\"id\":1,\"ok\":true,\"state\":\"done\"}\n").unwrap();
-        client.carry_out(Ask::Stop { now: false }, None).unwrap();
+        client.carry_out(Ask::Stop { now: false }).unwrap();
         let mut asked = [0; 256];
         let count = primary.read(&mut asked).unwrap();
         assert_eq!(&asked[..count], b"{\"id\":1,\"cmd\":\"stop\",\"now\":false}\n");
@@ -327,7 +355,7 @@ mod tests {
         primary.write_all(lines.map(|line| format!("{line}\n")).concat().as_bytes()).unwrap();
         let (told, heard) = std::sync::mpsc::channel();
         client.attend(Box::new(move |news| told.send(news.to_string()).unwrap())).unwrap();
-        let last = client.carry_out(Ask::Scale { to: Some(2), by: None }, None).unwrap();
+        let last = client.carry_out(Ask::Scale { to: Some(2), by: None }).unwrap();
         assert_eq!(last, lines[4]);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["scaled from=1 to=2"]);
     }
@@ -336,7 +364,7 @@ mod tests {
     fn a_refusal_is_an_error_with_its_own_words() {
         let (mut client, mut primary) = pair();
         primary.write_all(b"{\"id\":1,\"ok\":false,\"refusal\":\"stopping\",\"detail\":\"d\"}\n").unwrap();
-        let error = client.carry_out(Ask::Stop { now: true }, None).unwrap_err();
+        let error = client.carry_out(Ask::Stop { now: true }).unwrap_err();
         assert!(matches!(error, ClientError::Refused { refusal, .. } if refusal == "stopping"));
     }
 
@@ -348,6 +376,16 @@ mod tests {
         let (mut client, _primary) = pair();
         let soon = Deadline::after(Some(Duration::from_millis(10)));
         assert!(matches!(client.line(soon), Err(ClientError::TimedOut(_))));
+    }
+
+    #[test]
+    fn a_primary_that_says_nothing_at_all_is_named_within_the_time_that_was_given() {
+        let (mut client, _primary) = pair();
+        let timeout = Duration::from_millis(10);
+        client.hurry(timeout);
+        let error = client.carry_out(Ask::Stop { now: false }).unwrap_err();
+        let ourselves = Some(rustix::process::getpid());
+        assert!(matches!(error, ClientError::Silent(span, pid) if span == timeout && pid == ourselves));
     }
 
     #[test]

@@ -20,6 +20,12 @@ impl Deadline {
         Self(span.and_then(|span| now().checked_add(span)))
     }
 
+    /// This one, or so long from now, whichever comes first.
+    pub(crate) fn or_after(self, span: Duration) -> Self {
+        let then = now().checked_add(span);
+        Self(self.0.map_or(then, |at| Some(then.map_or(at, |then| then.min(at)))))
+    }
+
     /// What is left: `None` where there is no end, zero where it has passed.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(now()))

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clustr_core::PolicyError;
 use clustr_supervisor::StartError;
+use rustix::process::Pid;
 use serde_json::value::RawValue;
 
 use crate::client::ClientError;
@@ -298,6 +300,7 @@ fn client(error: &ClientError) -> Report {
             let what = format!("not done within {}", humantime::format_duration(*span));
             Report::new(exit_code::TIMED_OUT, what).hint(Some("clustr status"))
         }
+        ClientError::Silent(span, pid) => silent(*span, *pid),
         ClientError::Refused { refusal, detail, hint } => {
             let code = match refusal.as_str() {
                 "rolled-back" => exit_code::ROLLED_BACK,
@@ -307,6 +310,28 @@ fn client(error: &ClientError) -> Report {
             Report::new(code, format!("refused: {refusal}")).detail(detail.as_deref()).hint(hint.as_deref())
         }
     }
+}
+
+/// A primary that answers nobody is stopped (SIGSTOP, a debugger), or beyond help; in another pid namespace it has no number.
+fn silent(span: Duration, pid: Option<Pid>) -> Report {
+    let span = humantime::format_duration(span);
+    let Some(pid) = pid.map(Pid::as_raw_nonzero) else {
+        return Report::new(exit_code::TIMED_OUT, format!("the primary has not answered within {span}"));
+    };
+    let (why, hint) = if is_stopped(pid.get()) {
+        ("its process is stopped, as by SIGSTOP", format!("kill -CONT {pid}"))
+    } else {
+        let detail = "it is there and says nothing; its workers end when the next one of its name starts";
+        (detail, format!("kill -9 {pid}"))
+    };
+    let what = format!("the primary (pid {pid}) has not answered within {span}");
+    Report::new(exit_code::TIMED_OUT, what).detail(Some(why)).hint(Some(&hint))
+}
+
+/// Its state: proc(5), the letter behind the name in parentheses.
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
 
 fn connect(path: &Path, error: &io::Error) -> Report {

@@ -16,10 +16,13 @@ use crate::target;
 /// for more.
 pub(super) fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<Client, Failure> {
     let mut client = Client::connect(&target::resolve(&waiting.place)?)?;
+    if let Some(timeout) = waiting.timeout {
+        client.hurry(timeout);
+    }
     if !waiting.json {
         client.attend(progress::witness(work))?;
     }
-    let answer = client.carry_out(ask, waiting.timeout)?;
+    let answer = client.carry_out(ask)?;
     say(&answer, waiting.json)?;
     Ok(client)
 }

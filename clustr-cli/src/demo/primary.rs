@@ -100,7 +100,10 @@ impl Primary {
             return Ok(());
         }
         let asked = match &mut self.client {
-            Some(client) => client.carry_out(Ask::Stop { now: false }, Some(STOP_TIMEOUT)),
+            Some(client) => {
+                client.hurry(STOP_TIMEOUT);
+                client.carry_out(Ask::Stop { now: false })
+            }
             None => Err(ClientError::NobodyHere),
         };
         let deadline = Deadline::after(Some(STOP_TIMEOUT));

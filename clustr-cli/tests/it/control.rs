@@ -53,6 +53,32 @@ fn status_tells_of_an_exit_and_of_its_successor() {
     });
 }
 
+/// A primary that is stopped says nothing, and nobody who asks it waits longer than was said.
+#[test]
+fn a_primary_that_is_silent_is_named_with_what_wakes_it() {
+    let outcome = (|| {
+        let run = Run::new(&["sleep", "1000"]).workers(1).options(&["--ready-timeout", "50ms"]);
+        let mut primary = run.start()?;
+        primary.wait_count("running", 1)?;
+        let pid = primary.pid();
+        signal_pid(pid, Signal::STOP)?;
+        // The five seconds that an answer may take would say "within 5s".
+        let said = primary.try_clustr(&["scale", "2", "--timeout", "300ms", "--json"]);
+        let status = primary.try_clustr(&["status"]);
+        signal_pid(pid, Signal::CONT)?;
+        let said = said?;
+        let reply: Value = serde_json::from_slice(&said.stdout).map_err(|error| error.to_string())?;
+        ensure!(said.status.code() == Some(124) && reply["refusal"] == "timed-out", "{reply}");
+        let detail = reply["detail"].as_str().unwrap_or_default();
+        let wanted = format!("the primary (pid {pid}) has not answered within 300ms");
+        ensure!(detail.starts_with(&wanted) && reply["hint"] == format!("kill -CONT {pid}"), "{reply}");
+        let error = String::from_utf8_lossy(&status?.stderr).into_owned();
+        ensure!(error.contains(&format!("hint: kill -CONT {pid}")), "{error}");
+        primary.stop()
+    })();
+    hold(outcome);
+}
+
 #[test]
 fn scaling_up_and_down_under_load_loses_no_request() {
     with_node(|node| {
