@@ -281,6 +281,30 @@ fn check_says_what_run_would_do() {
 }
 
 #[test]
+fn check_refuses_what_could_only_fail_later() {
+    let place = Place::new();
+    golden!(place.transcript(&[
+        "check -n 2 --ready tcp:9000 -- /bin/sh",
+        "check -n 2 --live tcp:65535+slot -- /bin/sh",
+        "run -n 2 --live tcp:9000 -- /bin/sh",
+        "check -n 1 --control /nowhere/x.sock -- /bin/sh",
+        "run -d -n 1 --control /nowhere/x.sock -- /bin/sh",
+        "check -n 1 --watchdog 1ms -- /bin/sh",
+    ]));
+    for fine in ["-n 1 --ready tcp:9000", "-n 2 --live tcp:65534+slot", "-n 1 --control x.sock"] {
+        let said = place.typed(&format!("check {fine} -- /bin/sh"), &[]);
+        assert!(said.contains("\nexit 0\n"), "{said}");
+    }
+}
+
+#[test]
+fn a_long_first_rest_alone_is_the_longest_one_too() {
+    let place = Place::new();
+    let said = place.typed("check -n 1 --backoff-min 40s -- /bin/sh", &[]);
+    assert!(said.contains("rests      40s"), "{said}");
+}
+
+#[test]
 fn a_script_that_wants_json_is_told_as_json_that_its_words_make_no_sense() {
     let place = Place::new();
     golden!(place.transcript(&[

@@ -141,6 +141,12 @@ impl Policy {
         self.slots
     }
 
+    /// How long a slot rests before its next worker.
+    #[must_use]
+    pub const fn backoff(&self) -> Backoff {
+        self.backoff
+    }
+
     /// From asking a worker to stop until it is killed.
     #[must_use]
     pub const fn stop_timeout(&self) -> Duration {

@@ -237,12 +237,13 @@ fn holder_words(pid: Option<u32>, running_ms: Option<u64>) -> String {
 /// A control socket can be in want of a descriptor, of room, of a permission, or of a path that is short enough.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's kinds; new ones may come")]
 fn control_hint(path: &Path, source: &io::Error) -> String {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if is_out_of_descriptors(source) {
         return "ulimit -n 1024, or stop what has so many files open".into();
     }
     match source.kind() {
+        NotFound => format!("mkdir -p {}; or another folder: clustr run --control PATH …", folder.display()),
         StorageFull => format!("df {}; or another folder: clustr run --control PATH …", folder.display()),
         PermissionDenied | ReadOnlyFilesystem => {
             format!("ls -ld {}; or a folder of yours: clustr run --control PATH …", folder.display())

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use clustr_core::Backoff;
 use clustr_supervisor::StartError;
 use clustr_supervisor::config::{
     Balance, Chosen, Config, Delivery, Listen, Liveness, NewsFormat, Output, Program, ReadyWhen, Recycling,
@@ -60,6 +61,7 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         ("delivery", delivery_words(*delivery, !listen.is_empty())),
         ("ready", format!("{}, within {}", ready_word(ready), time(policy.ready_timeout()))),
         ("stop", format!("{stop_signal}, within {}", time(policy.stop_timeout()))),
+        ("rests", rest_words(policy.backoff())),
         ("output", format!("{}, news as {}", output_word(*output), news_word(*news))),
     ];
     if !listen.is_empty() {
@@ -85,6 +87,11 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         rows.push(("variables", names.join(", ")));
     }
     Ok(rows.iter().map(|(word, text)| format!("{word:<11}{}\n", plain::line(text))).collect())
+}
+
+fn rest_words(Backoff { first, cap, .. }: Backoff) -> String {
+    let [first, cap] = [first, cap].map(|span| humantime::format_duration(span).to_string());
+    if first == cap { first } else { format!("{first} at first, {cap} at most") }
 }
 
 fn recycling_words(recycling: &Recycling, max_age: Option<Duration>) -> String {

@@ -4,16 +4,16 @@
 //! socket is. Never starts anything. Called by `run` and `check`.
 
 mod delivery;
+mod probes;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clustr_core::{Backoff, Overdue, Policy, SLOTS_MAX};
 use clustr_net::notify::{SOCKET_VARIABLE, watchdog};
 use clustr_supervisor::config::{
-    Above, Balance, Config, Delivery, FreshEnv, Liveness, Program, ReadyWhen, Recycling, Share, Signals,
+    Above, Balance, Config, Delivery, FreshEnv, Program, ReadyWhen, Recycling, Share, Signals,
 };
 use clustr_supervisor::control::place;
 use clustr_supervisor::{Signal, StartError};
@@ -54,10 +54,11 @@ pub(crate) fn make(
         Form::Odd(what, instead) => Some((what, instead)),
     };
     let policy = policy(&options, workers)?;
+    probes::check_ports(&options, workers)?;
     let ports = delivery::ports(&options);
     let env = variables(&options.env_file, &options.env)?;
     let fresh_env = fresh_env(&options);
-    let live = live(&options);
+    let live = probes::live(&options);
     let name = options.name.unwrap_or_else(|| names::of_command(&command, &cwd));
     let control = control_path(options.control, &name)?;
     let mut config = Config {
@@ -192,34 +193,6 @@ fn package_script(cwd: &Path, script: &str) -> Option<String> {
     package.get("scripts")?.get(script)?.as_str().map(str::to_owned)
 }
 
-/// How it is known that a worker still serves.
-fn live(options: &RunOptions) -> Option<Liveness> {
-    let standard = Liveness::new(options.live.clone()?);
-    Some(Liveness {
-        every: options.live_every.unwrap_or(standard.every),
-        timeout: options.live_timeout.unwrap_or(standard.timeout),
-        failures: options.live_failures.unwrap_or(standard.failures),
-        ..standard
-    })
-}
-
-/// A worker that has to live for longer than it may take is never ready.
-fn check_delay(options: &RunOptions, ready_timeout: Duration) -> Result<(), Failure> {
-    let Some(ReadyWhen::Delay(delay)) = options.ready else { return Ok(()) };
-    if delay < ready_timeout {
-        return Ok(());
-    }
-    let (delay, longer) = (humantime::format_duration(delay), humantime::format_duration(delay * 2));
-    Err(Failure::Usage(Usage {
-        what: format!("--ready delay:{delay} is not within --ready-timeout"),
-        detail: Some(format!(
-            "a worker that is not ready after {} has failed",
-            humantime::format_duration(ready_timeout)
-        )),
-        hint: Some(format!("--ready delay:{delay} --ready-timeout {longer}")),
-    }))
-}
-
 fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
     let standard = Policy::builder(workers).build()?;
     let first = options.backoff_min.unwrap_or(BACKOFF.first);
@@ -231,7 +204,7 @@ fn policy(options: &RunOptions, workers: u32) -> Result<Policy, Failure> {
         Some(ReadyWhen::Delay(_) | ReadyWhen::Probe(_)) => Overdue::Fails,
     };
     let ready_timeout = options.ready_timeout.unwrap_or(standard.ready_timeout());
-    check_delay(options, ready_timeout)?;
+    probes::check_delay(options, ready_timeout)?;
     let builder = Policy::builder(workers)
         .restart(options.restart.unwrap_or_default())
         .backoff(Backoff { first, cap, ..BACKOFF })
@@ -299,7 +272,13 @@ fn fresh_env(options: &RunOptions) -> Option<FreshEnv> {
 
 fn control_path(asked: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {
     match asked {
-        Some(path) => Ok(path),
+        Some(path) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            match folder.map(std::fs::metadata) {
+                Some(Err(source)) => Err(StartError::Control { path, source }.into()),
+                Some(Ok(_)) | None => Ok(path),
+            }
+        }
         None => {
             let dir = place::runtime_dir().map_err(Failure::RuntimeFolder)?;
             Ok(place::socket_path(&dir, name))
