@@ -116,7 +116,7 @@ pub(crate) struct Place {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) options: RunOptions,
-    /// In the background: returns when every worker is ready, or fails with its last output
+    /// In the background: returns when every worker is ready, or fails with its last output. Ctrl-C before that ends it
     #[arg(short = 'd', long, help_heading = "Output")]
     pub(crate) detach: bool,
     /// With --detach, the outcome as JSON, for scripts

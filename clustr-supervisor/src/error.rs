@@ -11,8 +11,9 @@ use clustr_net::listener::OptionsError;
 use clustr_net::queue::QueueError;
 use clustr_net::{Addr, BindError};
 
+use crate::clock;
 use crate::config::{Probe, Share};
-use crate::control::place::errno;
+use crate::control::place::{Holder, errno};
 use crate::news::span;
 use crate::process::LookupError;
 
@@ -205,6 +206,13 @@ impl ListenError {
 }
 
 impl StartError {
+    /// Another primary has this name.
+    #[must_use]
+    pub fn name_taken(name: &str, path: PathBuf, Holder { pid, since_unix_ms }: Holder) -> Self {
+        let running_ms = since_unix_ms.map(|since| clock::unix_ms().saturating_sub(since));
+        Self::NameTaken { name: name.to_owned(), pid, running_ms, path }
+    }
+
     pub(crate) const fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }

@@ -21,7 +21,7 @@ use crate::ailments::Ailments;
 use crate::clock;
 use crate::cluster::Desk;
 use crate::config::{Config, Output, Ports, ReadyWhen, Share};
-use crate::control::place::{Claim, Holder};
+use crate::control::place::Claim;
 use crate::control::protocol::RolledBack;
 use crate::control::{Control, OpenError, Setback};
 use crate::departures::Departures;
@@ -445,12 +445,9 @@ fn open_control(
 }
 
 fn refused(config: &Config, path: &Path, error: OpenError) -> StartError {
-    let (name, path) = (config.name.clone(), path.to_owned());
+    let path = path.to_owned();
     match error {
-        OpenError::Held(Holder { pid, since_unix_ms }) => {
-            let running_ms = since_unix_ms.map(|since| clock::unix_ms().saturating_sub(since));
-            StartError::NameTaken { name, pid, running_ms, path }
-        }
+        OpenError::Held(holder) => StartError::name_taken(&config.name, path, holder),
         OpenError::InTheWay => {
             let why = "there is a file that is no socket";
             StartError::Control { path, source: std::io::Error::new(std::io::ErrorKind::AlreadyExists, why) }

@@ -1,21 +1,25 @@
 //! `clustr run --detach`: the primary in the background.
 //!
 //! Owns its start, up to the moment in which every worker is ready, and where its output goes: a file that is replaced when
-//! it is full. Never supervises: what runs in the background is `clustr run`, in a session of its own.
+//! it is full. Ctrl-C before that moment ends what was started. Never supervises: what runs in the background is `clustr run`, in a session of its own.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+mod interrupt;
+mod log;
+
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use clustr_supervisor::StartError;
 use clustr_supervisor::config::Output;
 use clustr_supervisor::control::place;
 use clustr_supervisor::control::protocol::Status;
 use clustr_supervisor::news::Fact;
 use serde::Serialize;
+
+use interrupt::Interrupt;
+use log::Log;
 
 use super::plan;
 use crate::args::RunArgs;
@@ -32,10 +36,6 @@ pub(super) const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How often something is looked at that says nothing by itself.
 const GLANCE: Duration = Duration::from_millis(20);
-
-/// How much of the output is shown of a start that failed.
-const LAST_LINES_MAX: usize = 24;
-const LAST_BYTES_MAX: u64 = 32 * 1024;
 
 /// Starts it, and waits until it serves.
 pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
@@ -54,21 +54,17 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     if let Some((what, instead)) = &plan.odd {
         render::warning(what, instead);
     }
-    let control = plan.config.control.unwrap_or_default();
-    let log = Log::open(log_path(by_path, &plan.config.name)?)?;
+    let (name, control) = (plan.config.name, plan.config.control.unwrap_or_default());
+    // Before the file of output is touched: it may be that of whoever has the name.
+    if let Some(holder) = place::holder(&control) {
+        return Err(StartError::name_taken(&name, control, holder).into());
+    }
+    let interrupt = Interrupt::listen().map_err(Background::Start)?;
+    let log = Log::open(log::path(by_path, &name)?)?;
     let child = start(&log)?;
-    let mut start = Start { child, log, name: plan.config.name };
+    let mut start = Start { child, log, name, interrupt };
     let status = start.await_ready(&control, json)?;
     start.tell(&status, &control, json)
-}
-
-/// Beside a control socket that has a place of its own; else by the primary's name.
-fn log_path(control: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {
-    if let Some(mut path) = control {
-        path.as_mut_os_string().push(".log");
-        return Ok(std::path::absolute(path).map_err(Background::Folder)?);
-    }
-    Ok(place::log_dir().map_err(Background::Folder)?.join(format!("{name}.log")))
 }
 
 /// What runs in the background ends with nobody's terminal: setsid(2), which a process that leads a group is refused, and
@@ -89,41 +85,12 @@ fn start(log: &Log) -> Result<Child, Failure> {
     Ok(command.spawn().map_err(Background::Start)?)
 }
 
-/// The file of output, and where this start's begins.
-struct Log {
-    path: PathBuf,
-    file: File,
-    begins: u64,
-}
-
-impl Log {
-    fn open(path: PathBuf) -> Result<Self, Failure> {
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).append(true).create(true).mode(0o600).open(&path);
-        let file = opened.map_err(|error| Background::File(path.clone(), error))?;
-        let begins = file.metadata().map_or(0, |found| found.len());
-        Ok(Self { path, file, begins })
-    }
-
-    /// The last lines since the start.
-    fn last_lines(&self) -> Option<String> {
-        let mut file = File::open(&self.path).ok()?;
-        let end = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(self.begins.max(end.saturating_sub(LAST_BYTES_MAX)))).ok()?;
-        let mut bytes = Vec::new();
-        file.take(LAST_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let shown = &lines[lines.len().saturating_sub(LAST_LINES_MAX)..];
-        (!shown.is_empty()).then(|| shown.join("\n"))
-    }
-}
-
 /// A primary that has been started.
 struct Start {
     child: Child,
     log: Log,
     name: String,
+    interrupt: Interrupt,
 }
 
 /// What has become of it, to a script.
@@ -190,11 +157,49 @@ impl Start {
         }
     }
 
+    /// It has ended, or nobody waits for it any more.
     fn fail_if_ended(&mut self) -> Result<(), Failure> {
+        if self.interrupt.has_come().map_err(Background::Start)? {
+            return Err(self.end());
+        }
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(ended)) => Err(self.ended(ended)),
             Err(error) => Err(ClientError::Io(error).into()),
+        }
+    }
+
+    /// It was not up yet, so that whoever breaks the wait off does not mean it to go on. It stops as ever; a second Ctrl-C is
+    /// a second word to stop, which kills.
+    fn end(&mut self) -> Failure {
+        let pid = self.child.id();
+        let stopped = loop {
+            if let Err(error) = interrupt::stop(pid) {
+                break Err(error);
+            }
+            match self.await_end_or_word() {
+                Ok(true) => break Ok(()),
+                Ok(false) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let (what, hint) = match stopped {
+            Ok(()) => (format!("the start of '{}' was broken off, and it has ended", self.name), self.hint()),
+            Err(error) => (format!("'{}' could not be ended: {error}", self.name), format!("kill {pid}")),
+        };
+        Background::NotReady(what, None, hint).into()
+    }
+
+    /// Whether it has ended; `false`: somebody has said again that it shall.
+    fn await_end_or_word(&mut self) -> std::io::Result<bool> {
+        loop {
+            if self.child.try_wait()?.is_some() {
+                return Ok(true);
+            }
+            if self.interrupt.has_come()? {
+                return Ok(false);
+            }
+            glance();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 
-use clustr_benches::started::{Started, signal_pid};
+use clustr_benches::started::{Line, Started, signal_pid};
 use clustr_benches::{facts, wait};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -126,10 +126,17 @@ fn a_name_that_is_taken_is_not_taken_over() {
         let place = Place::new()?;
         let words = ["-n", "1", "--ready-timeout", "50ms", "--", "sleep", "1000"];
         ensure!(place.run(&words)?.status.code() == Some(0), "the first does not start");
+        let before = read(&place)?;
         let second = place.run(&words)?;
         let error = String::from_utf8_lossy(&second.stderr);
         ensure!(second.status.code() == Some(1), "{:?}: {error}", second.status);
         ensure!(error.contains("already running (pid ") && error.contains(", for "), "{error}");
+        let script = place.run(&[&["--json"], &words[..]].concat())?;
+        let reply: Value = serde_json::from_slice(&script.stdout).map_err(|error| error.to_string())?;
+        let detail = reply["detail"].as_str().unwrap_or_default();
+        ensure!(detail.starts_with("a primary named 'app' is already running (pid "), "{reply}");
+        ensure!(reply["hint"].as_str().is_some_and(|hint| hint.contains("clustr stop")), "{reply}");
+        ensure!(read(&place)? == before, "it has written into the log of the first: {}", read(&place)?);
         ensure!(place.clustr(&["status"])?.status.code() == Some(0), "the first has suffered");
         Ok(())
     })();
@@ -161,6 +168,43 @@ fn the_file_of_output_stays_short() {
         let names = || std::fs::read_dir(place.folder.path()).into_iter().flatten().flatten();
         let logs = || names().filter(|entry| entry.file_name().to_string_lossy().contains(".log")).count();
         wait::until_true("two files of output and no more", SOON, || logs() == 2)?;
+        Ok(())
+    })();
+    hold(outcome);
+}
+
+#[test]
+fn a_start_that_is_broken_off_is_ended() {
+    let outcome: Outcome = (|| {
+        let place = Place::new()?;
+        let mut command = std::process::Command::new(CLUSTR);
+        command.args(["run", "-d", "--name", "app", "-n", "1", "--ready", "notify", "--", "sleep", "1000"]);
+        command.env("CLUSTR_RUNTIME_DIR", place.folder.path()).env("CLUSTR_STATE_DIR", place.folder.path());
+        let mut started = Started::new(&mut command)?;
+        let is_there = || place.clustr(&["status"]).is_ok_and(|said| said.status.code() == Some(0));
+        wait::until_true("the primary", SOON, is_there)?;
+        started.signal(Signal::INT)?;
+        started.expect_exit(1, SOON)?;
+        ensure!(!is_there(), "it goes on: {}", read(&place)?);
+        let said: Vec<String> = started.lines().iter().map(Line::text).collect();
+        ensure!(said.iter().any(|line| line.contains("was broken off, and it has ended")), "{said:?}");
+        ensure!(read(&place)?.contains("ended verdict=stopped"), "{}", read(&place)?);
+        Ok(())
+    })();
+    hold(outcome);
+}
+
+/// A script's error in its log is no JSON in which JSON stands.
+#[test]
+fn a_failure_that_the_background_found_is_told_as_json_once() {
+    let outcome: Outcome = (|| {
+        let place = Place::new()?;
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+        let addr = taken.local_addr().map_err(|error| error.to_string())?.to_string();
+        let said = place.run(&["--json", "-n", "1", "-l", &addr, "--", "sleep", "1000"])?;
+        let reply: Value = serde_json::from_slice(&said.stdout).map_err(|error| error.to_string())?;
+        let detail = reply["detail"].as_str().unwrap_or_default();
+        ensure!(detail.contains("could not listen") && !detail.contains("{\"ok\""), "{reply}");
         Ok(())
     })();
     hold(outcome);

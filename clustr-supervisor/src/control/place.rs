@@ -7,6 +7,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -138,10 +139,20 @@ pub(crate) struct Claim {
 
 /// Who has a path, as far as it could be told.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Holder {
-    pub(crate) pid: Option<u32>,
+pub struct Holder {
+    /// Its process.
+    pub pid: Option<u32>,
     /// Since when, in milliseconds since 1970.
-    pub(crate) since_unix_ms: Option<u64>,
+    pub since_unix_ms: Option<u64>,
+}
+
+/// Who listens at this control socket; `None`: nobody does. Nothing is locked, so that no primary that starts meanwhile finds
+/// its own name held.
+#[must_use]
+pub fn holder(socket: &Path) -> Option<Holder> {
+    UnixStream::connect(socket).ok()?;
+    let lock = File::open(lock_path(socket)).ok();
+    Some(lock.as_ref().map(Holder::of).unwrap_or_default())
 }
 
 /// Why the path cannot be had, or commands cannot be heard there.
@@ -261,6 +272,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = socket_path(dir.path(), "app");
         let claim = Claim::take(&socket).unwrap();
+        assert!(holder(&socket).is_none(), "a lock alone is nobody who listens");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(holder(&socket).and_then(|holder| holder.pid), Some(std::process::id()));
+        fs::remove_file(&socket).unwrap();
         let second = Claim::take(&socket);
         assert!(matches!(second, Err(OpenError::Held(holder)) if holder.pid == Some(std::process::id())));
         drop(claim);
