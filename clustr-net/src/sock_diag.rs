@@ -32,6 +32,8 @@ pub struct Listening {
     pub uid: u32,
     /// It takes no IPv4 beside its IPv6.
     pub v6_only: bool,
+    /// The one device that it is bound to, by its index; 0: all of them.
+    pub device: u32,
     /// Streams: connections that wait to be accepted. Datagrams: bytes that wait to be read, the kernel's own included.
     pub waiting: u32,
 }
@@ -113,6 +115,7 @@ pub fn listening(kind: Kind, port: u16) -> io::Result<Vec<Listening>> {
         inode: entry.inode.into(),
         uid: entry.uid,
         v6_only: entry.v6_only,
+        device: entry.device,
         waiting: entry.waiting,
     };
     Ok(entries.into_iter().map(as_listening).collect())
@@ -207,6 +210,7 @@ struct Entry {
     uid: u32,
     inode: u32,
     v6_only: bool,
+    device: u32,
     quiet: Option<Quiet>,
 }
 
@@ -306,6 +310,7 @@ fn entry(payload: &[u8]) -> Option<Entry> {
         uid: word(64),
         inode: word(68),
         v6_only: attribute(attributes, SKV6ONLY).is_some_and(|value| value.first() == Some(&1)),
+        device: word(40),
         quiet: attribute(attributes, INFO).and_then(quiet),
     })
 }

@@ -45,7 +45,7 @@ impl Supervisor {
         let id = request.id;
         match request.ask {
             Ask::Status { slot, connections } => {
-                self.sharing.look_for_strangers();
+                self.sharing.look_for_strangers(self.now);
                 let reply = match slot.filter(|slot| !self.has_slot(*slot)) {
                     Some(_) => Reply::refused(id, "no-such-slot", "there is no such slot".into(), None),
                     None => {

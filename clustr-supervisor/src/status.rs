@@ -9,7 +9,7 @@ use clustr_core::{SlotView, WorkerId, WorkerView};
 use clustr_net::{Addr, sock_diag};
 
 use crate::clock::millis;
-use crate::control::protocol::{AppStatus, ListenerStatus, RolledBack, Status, WorkerStatus};
+use crate::control::protocol::{AppStatus, RolledBack, Status, WorkerStatus};
 use crate::process::{sockets, usage};
 use crate::supervisor::Supervisor;
 use crate::tell::exit_words;
@@ -51,7 +51,6 @@ impl Supervisor {
 
     fn app_status(&self, workers: Vec<WorkerStatus>) -> AppStatus {
         let view = self.app.view();
-        let listeners = self.sharing.addresses().into_iter().map(|address| ListenerStatus { address });
         AppStatus {
             name: self.name.clone(),
             generation: view.generation.0,
@@ -60,7 +59,7 @@ impl Supervisor {
             share: self.sharing.name().into(),
             share_why: self.sharing.why().map(str::to_owned),
             delivery: self.sharing.deliveries(),
-            listeners: listeners.collect(),
+            listeners: self.sharing.listeners(),
             workers,
             command: self.generations.command(view.generation),
             rolled_back: self

@@ -3,7 +3,9 @@
 //! Owns the table for people. Scripts get the primary's own picture, untouched.
 
 use anstyle::{AnsiColor, Style};
-use clustr_supervisor::control::protocol::{AppStatus, Ask, RolledBack, Status, WorkerStatus};
+use clustr_supervisor::control::protocol::{
+    AppStatus, Ask, RolledBack, Status, StrangerStatus, WorkerStatus,
+};
 
 use crate::args::StatusArgs;
 use crate::client::{self, Client};
@@ -59,6 +61,8 @@ fn text(status: &Status, look: Look) -> String {
     lines.extend(status.log.as_ref().map(|log| said(format!("output in {log}"))));
     for app in &status.apps {
         lines.push(said(app_line(app)));
+        let strangers = app.listeners.iter().flat_map(|listener| &listener.strangers);
+        lines.extend(strangers.map(stranger_line).map(said));
         lines.extend(app.rolled_back.as_ref().map(rolled_back_line).map(said));
         lines.push(String::new());
         lines.extend(rows(app, look));
@@ -117,6 +121,13 @@ fn app_line(app: &AppStatus) -> String {
         return format!("{} still to end", units::plural(left as u64, "worker"));
     }
     format!("{ready} of {} ready on {place} ({share}{why})", units::plural(u64::from(*wanted), "worker"))
+}
+
+fn stranger_line(stranger: &StrangerStatus) -> String {
+    let who = stranger.pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+    let what =
+        if stranger.takes_clients { "takes the clients of that address" } else { "gets no connections" };
+    format!("{who} is no worker and listens on {} too: it {what}", stranger.address)
 }
 
 fn rolled_back_line(failed: &RolledBack) -> String {
@@ -236,6 +247,18 @@ mod tests {
         let text = text(&status, Look { slot: Some(0), ..Look::default() });
         assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
         assert!(text.contains("  a\\rb\n  \\x1b[2Jgone") && text.contains("red\\x1b]0;title\\x07"), "{text}");
+    }
+
+    #[test]
+    fn a_status_names_who_takes_clients() {
+        let mut status = status();
+        let stranger =
+            StrangerStatus { pid: Some(77), address: "127.0.0.1:3001".into(), takes_clients: true };
+        status.apps[0].listeners[0].strangers = vec![stranger];
+        let wanted =
+            "process 77 is no worker and listens on 127.0.0.1:3001 too: it takes the clients of that address";
+        let text = text(&status, Look::default());
+        assert!(text.lines().any(|line| line == wanted), "{text}");
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //!   queue, until another one is admitted ([`Removal::Postponed`]).
 //! - **Strangers are seen.** A process of our uid may join with `SO_REUSEPORT`; the kernel asks nobody. Before and after each
 //!   change, and whenever [`Queues::look`] is called, the port's listeners are compared with the mirror; a stranger's index is
-//!   never selected, nor one that became doubtful through it.
+//!   never selected, nor one that became doubtful through it. Another address of the port, which the kernel may prefer to ours,
+//!   is no part of the array: who listens there is named ([`Queues::neighbours`]), and cannot be kept away.
 //!
 //! How many wait in a queue is asked with `TCP_INFO` (`tcpi_unacked`) and not with sock_diag: it is one cheap call on the
 //! very socket, while the list has to be walked and parsed for the port; so it can be asked every 20 ms.
@@ -41,6 +42,7 @@
 mod another;
 mod error;
 mod mirror;
+mod strangers;
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -60,7 +62,7 @@ pub use mirror::{Member, Mirror};
 use crate::accept::{Acceptor, Connection};
 use crate::addr::Addr;
 use crate::listener::{Kind, Listener, Options};
-use crate::sock_diag::{self, HalfOpen, Listening};
+use crate::sock_diag::{self, HalfOpen};
 use crate::steer::{self, ProbePorts, Program, Steer, SteerError, Target};
 use crate::sys;
 
@@ -304,43 +306,6 @@ impl Queues {
         let queue = self.queues.iter_mut().find(|queue| queue.id == id && !queue.leaving);
         queue.ok_or(QueueError::Unknown)?.key = key;
         Ok(())
-    }
-
-    /// Compares the port's listeners with the mirror. Returns the strangers; their pids: [`sock_diag::owner`].
-    ///
-    /// # Errors
-    ///
-    /// [`QueueError::Kernel`]: the kernel does not say who listens, or refuses the new program.
-    pub fn look(&mut self) -> Result<Vec<Listening>, QueueError> {
-        let strangers = self.foreign().map_err(|source| kernel("ask who listens", source))?;
-        let inodes: Vec<u64> = strangers.iter().map(|stranger| stranger.inode).collect();
-        if self.mirror.observe(&inodes) {
-            self.steer()?;
-        }
-        Ok(strangers)
-    }
-
-    /// The same where an answer is good to have: without sock_diag there are no strangers that anybody could see.
-    fn look_quietly(&mut self) {
-        if let Ok(strangers) = self.foreign() {
-            let inodes: Vec<u64> = strangers.iter().map(|stranger| stranger.inode).collect();
-            self.mirror.observe(&inodes);
-        }
-    }
-
-    fn foreign_inodes(&self) -> Vec<u64> {
-        let unseen = |_| self.mirror.strangers().collect();
-        self.foreign().map_or_else(unseen, |all| all.iter().map(|stranger| stranger.inode).collect())
-    }
-
-    /// Who is in the kernel's group and not ours.
-    fn foreign(&self) -> io::Result<Vec<Listening>> {
-        let ours = |inode| self.queues.iter().any(|queue| queue.inode == inode);
-        let mut found = sock_diag::listening(self.kind(), self.port())?;
-        let v6_only = self.options.v6_only && self.addr.socket_addr().is_some_and(|addr| addr.is_ipv6());
-        let here = self.addr.socket_addr().map(|addr| SocketAddr::new(addr.ip(), addr.port()));
-        found.retain(|socket| Some(socket.addr) == here && socket.v6_only == v6_only && !ours(socket.inode));
-        Ok(found)
     }
 
     /// The worker's end of a queue: a descriptor to lend.

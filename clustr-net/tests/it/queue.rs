@@ -12,7 +12,7 @@ use clustr_net::steer::Steer;
 use clustr_net::{Options, sock_diag};
 use proptest::prelude::*;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::deadline::{Deadline, PATIENCE};
 
@@ -32,9 +32,14 @@ fn group(addr: &str, count: u32) -> (Queues, Vec<QueueId>) {
 
 /// A socket of our uid that joins by itself.
 fn stranger(port: u16, kind: SocketType) -> Result<OwnedFd, Errno> {
-    let socket = rustix::net::socket(AddressFamily::INET, kind, None)?;
+    stranger_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), kind)
+}
+
+fn stranger_at(addr: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+    // Children of other tests inherit none.
+    let socket = rustix::net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseport(&socket, true)?;
-    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    rustix::net::bind(&socket, &addr)?;
     if kind == SocketType::STREAM {
         rustix::net::listen(&socket, 16)?;
     }
@@ -169,6 +174,53 @@ fn a_stranger_that_joins_is_seen_and_gets_nobody() {
     assert!(queues.look().unwrap().is_empty());
     let _clients: Vec<_> = (0..30).map(|_| client(&queues)).collect();
     assert_eq!(ids.iter().map(|&id| queues.waiting(id).unwrap()).sum::<u32>(), 120);
+}
+
+#[test]
+fn a_stranger_that_the_kernel_prefers_for_one_address_is_a_neighbour_and_no_member() {
+    for (ours, theirs) in [
+        ("[::]:0", Ipv4Addr::LOCALHOST),
+        ("[::]:0", Ipv4Addr::UNSPECIFIED),
+        ("0.0.0.0:0", Ipv4Addr::LOCALHOST),
+    ] {
+        let (mut queues, mut ids) = group(ours, 3);
+        assert!(queues.neighbours().unwrap().is_empty());
+        let socket = stranger_at((theirs, queues.port()).into(), SocketType::STREAM).unwrap();
+        let seen = queues.neighbours().unwrap();
+        assert_eq!(
+            seen.iter().map(|one| one.inode).collect::<Vec<_>>(),
+            [sock_diag::inode(&socket).unwrap()],
+            "{ours}"
+        );
+        // It is not in the array: what the mirror says of the others stays true.
+        assert!(queues.look().unwrap().is_empty(), "{ours}");
+        let _lost = client(&queues);
+        assert_eq!(
+            ids.iter().map(|&id| queues.waiting(id).unwrap()).sum::<u32>(),
+            0,
+            "the kernel prefers it"
+        );
+        ids.push(queues.join(3).unwrap());
+        queues.admit(&ids).unwrap();
+        drop(socket);
+        assert!(queues.neighbours().unwrap().is_empty());
+        let _clients: Vec<_> = (0..40).map(|_| client(&queues)).collect();
+        assert_eq!(ids.iter().map(|&id| queues.waiting(id).unwrap()).sum::<u32>(), 40);
+    }
+}
+
+#[test]
+fn a_wider_address_takes_nobody_and_is_no_neighbour() {
+    // Clients of other tests may have the same port on another address of the loopback, which a wildcard cannot join.
+    let found = (0..50).find_map(|_| {
+        let (queues, ids) = group("127.0.0.1:0", 2);
+        let wide = (Ipv4Addr::UNSPECIFIED, queues.port()).into();
+        Some((stranger_at(wide, SocketType::STREAM).ok()?, queues, ids))
+    });
+    let (_theirs, queues, ids) = found.unwrap();
+    assert!(queues.neighbours().unwrap().is_empty());
+    let _clients: Vec<_> = (0..20).map(|_| client(&queues)).collect();
+    assert_eq!(ids.iter().map(|&id| queues.waiting(id).unwrap()).sum::<u32>(), 20);
 }
 
 #[test]

@@ -311,6 +311,20 @@ pub struct RolledBack {
 pub struct ListenerStatus {
     /// `[::]:3001`, `unix:/run/app.sock`, `udp:0.0.0.0:53`.
     pub address: String,
+    /// Sockets of nobody's worker on the same port, where each worker has a queue of its own; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<StrangerStatus>,
+}
+
+/// A process that listens on the port of a listener, and is no worker.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct StrangerStatus {
+    /// Whose it is; `null` if that cannot be seen.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub address: String,
+    /// Whether clients come to it that would be the workers' otherwise.
+    pub takes_clients: bool,
 }
 
 /// A picture of one slot and whoever is in it.

@@ -37,6 +37,7 @@ pub(crate) use self::messages::SendFault;
 pub(crate) use self::probing::{Obstacle, Way};
 use self::queues::Seats;
 use crate::config::{Balance, Config, Delivery, ReadyWhen, Share};
+use crate::control::protocol::ListenerStatus;
 use crate::error::{ListenError, StartError};
 use crate::news::Fact;
 use crate::reactor::Reactor;
@@ -318,9 +319,11 @@ impl Sharing {
         self.seats.as_mut().map_or_else(Vec::new, |seats| seats.emptied(&mut self.table, now))
     }
 
-    /// At the end of this turn it is looked who else is on the ports.
-    pub(crate) fn look_for_strangers(&mut self) {
-        self.seats.iter_mut().for_each(Seats::look_for_strangers);
+    /// Looks who else is on the ports; whoever is new there is named at the end of this turn.
+    pub(crate) fn look_for_strangers(&mut self, now: Time) {
+        if let Some(seats) = &mut self.seats {
+            seats.look_for_strangers(&mut self.table, now);
+        }
     }
 
     /// Somebody waits in a worker's queue.
@@ -427,12 +430,18 @@ impl Sharing {
         }
     }
 
-    /// What the workers listen on.
-    pub(crate) fn addresses(&self) -> Vec<String> {
-        self.addrs().map(ToString::to_string).collect()
+    /// What the workers listen on, and who else does.
+    pub(crate) fn listeners(&self) -> Vec<ListenerStatus> {
+        let strangers =
+            |number| self.seats.as_ref().map_or_else(Vec::new, |seats| seats.strangers_on(number));
+        let listener = |(number, addr): (u64, &Addr)| ListenerStatus {
+            address: addr.to_string(),
+            strangers: strangers(number),
+        };
+        self.table.numbers().zip(self.table.addrs()).map(listener).collect()
     }
 
-    /// The same, as addresses.
+    /// Where the workers listen.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = &Addr> {
         self.table.addrs()
     }

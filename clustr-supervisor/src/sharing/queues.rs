@@ -16,7 +16,7 @@ use std::time::Duration;
 use clustr_core::{SlotId, Time, WorkerId};
 use clustr_net::node::{Closed, Table};
 use clustr_net::queue::{Plan, QueueError, QueueId, Queues, Removal};
-use clustr_net::sock_diag::{self, HalfOpen};
+use clustr_net::sock_diag::HalfOpen;
 use clustr_net::steer::{ProbePorts, Steer};
 
 use crate::news::Fact;
@@ -25,10 +25,12 @@ use crate::reactor::{Reactor, Registration};
 mod farewell;
 mod health;
 mod own;
+mod strangers;
 mod watch;
 mod witness;
 
 use farewell::Farewell;
+use strangers::Strangers;
 pub(super) use watch::Accepted;
 use watch::Watch;
 
@@ -47,8 +49,7 @@ pub(super) struct Seats {
     farewells: Vec<Farewell>,
     /// The longest that a worker is kept from leaving by who may still come to its queues.
     patience: Duration,
-    /// Strangers of whom was told, by inode.
-    told: BTreeSet<u64>,
+    strangers: Strangers,
     changed: bool,
     /// Of these slots a worker is wanted who takes a queue in which somebody waits.
     stranded: Vec<SlotId>,
@@ -100,7 +101,7 @@ impl Seats {
             admitted: BTreeSet::new(),
             farewells: Vec::new(),
             patience,
-            told: BTreeSet::new(),
+            strangers: Strangers::default(),
             changed: false,
             stranded: Vec::new(),
             watch: Watch::new(steer, hang_timeout),
@@ -267,7 +268,7 @@ impl Seats {
             self.let_go(number, queues, reactor, is_emptied, now);
         }
         if std::mem::take(&mut self.changed) {
-            self.look(table);
+            self.look_for_strangers(table, now);
         }
         std::mem::take(&mut self.facts)
     }
@@ -346,26 +347,6 @@ impl Seats {
         std::mem::take(&mut self.stranded)
     }
 
-    /// Whoever else has joined a port is named at the end of this turn.
-    pub(super) const fn look_for_strangers(&mut self) {
-        self.changed = true;
-    }
-
-    /// Names whoever else has joined a port.
-    fn look(&mut self, table: &mut Table) {
-        let mut here = BTreeSet::new();
-        for (_, queues) in table.ports() {
-            // Without sock_diag there are no strangers that anybody could see.
-            for stranger in queues.look().unwrap_or_default() {
-                here.insert(stranger.inode);
-                if self.told.insert(stranger.inode) {
-                    self.facts.push(strange(queues, stranger.inode));
-                }
-            }
-        }
-        self.told.retain(|inode| here.contains(inode));
-    }
-
     /// How many wait for a worker now.
     pub(super) fn waiting(table: &mut Table) -> u64 {
         let in_port = |(_, queues): (u64, &mut Queues)| -> u64 {
@@ -430,12 +411,5 @@ fn lost_with(slot: SlotId, queues: &Queues, lost: u32) -> Fact {
         "slot={slot} connections closed without an answer, its queue on {} has no worker any more: {lost}",
         queues.addr()
     );
-    Fact::Warning { detail, hint: None }
-}
-
-fn strange(queues: &Queues, inode: u64) -> Fact {
-    let who = sock_diag::owner(inode).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-    let detail =
-        format!("{who} listens on {} as well, by SO_REUSEPORT: it gets no connections", queues.addr());
     Fact::Warning { detail, hint: None }
 }

@@ -280,6 +280,37 @@ fn a_stranger_on_an_idle_port_is_named_when_somebody_asks_for_the_status() {
 }
 
 #[test]
+fn a_stranger_beside_the_port_that_takes_clients_is_named_in_the_news_and_in_the_status() {
+    let primary = Primary::start_with(2, |config| {
+        queued(config);
+        config.listen = vec![Listen::new("web", "[::]:0".parse().unwrap())];
+    });
+    let mut news = primary.news();
+    let theirs = SocketAddr::from(([127, 0, 0, 1], primary.address().port()));
+    let _strangers = [stranger(theirs), stranger(theirs)];
+    let status = primary.status();
+    let wanted = format!(r#"[{{"pid":{},"address":"{theirs}","takes_clients":true}}]"#, std::process::id());
+    let wanted: serde_json::Value = serde_json::from_str(&wanted).unwrap();
+    assert_eq!(status["apps"][0]["listeners"][0]["strangers"], wanted, "{status}");
+    let warning = news.wait_for("listens on");
+    assert!(
+        warning.contains(&format!("process {} listens on {theirs} too", std::process::id())),
+        "{warning}"
+    );
+    // One process is named once, however many sockets it has.
+    primary.status();
+    let mut control = primary.connect();
+    control.send(r#"{"id":9,"cmd":"scale","to":3}"#);
+    loop {
+        let line = news.receive();
+        assert!(!line.contains("listens on"), "{line}");
+        if line.contains(r#""news":"ready""#) {
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_stranger_that_was_first_is_no_neighbour() {
     let theirs = stranger("127.0.0.1:0".parse().unwrap());
     let mut wishes = config(1, "nowhere".into());
