@@ -228,7 +228,8 @@ impl Queues {
     fn try_close(&mut self, id: QueueId) -> Result<bool, QueueError> {
         self.look_quietly();
         let count = self.mirror.count();
-        let last = u16::try_from(count - 1).unwrap_or(u16::MAX);
+        // None has a place where those that were shut down cannot listen again.
+        let last = u16::try_from(count.saturating_sub(1)).unwrap_or(u16::MAX);
         let mut fill = self.fill();
         fill.retain(|target| {
             target.index != last && self.mirror.index(Member::Ours(id.0)) != Some(target.index)
@@ -516,5 +517,23 @@ fn is_readable(listener: &Listener) -> io::Result<bool> {
         Ok(ready) => Ok(ready > 0),
         Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaving_queue_without_a_place_in_the_array_closes_all_the_same() {
+        let plan = Plan { steer: Steer::Hash, seed: 1, probes: None };
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let (mut queues, id) = Queues::open(&addr, Options::default(), plan, 0).unwrap();
+        queues.queues[0].leaving = true;
+        // What is left of it where it was shut down, and could not listen again.
+        rustix::net::shutdown(&queues.queues[0].listener, Shutdown::Both).unwrap();
+        queues.mirror.leave(Member::Ours(id.0));
+        queues.admit(&[]).unwrap();
+        assert_eq!((queues.queues.len(), queues.mirror.count()), (0, 0));
     }
 }
