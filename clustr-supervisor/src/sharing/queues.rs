@@ -313,18 +313,18 @@ impl Seats {
         }
         let mut over = Vec::new();
         for seat in self.seats.iter_mut().filter(|seat| seat.number == number) {
-            let Some(leaving) = &mut seat.leaving else { continue };
+            let Some(leaving) = seat.leaving.as_mut().filter(|leaving| leaving.is_due(now)) else { continue };
+            let does_wait = |queues: &Queues| queues.waiting(seat.queue).is_ok_and(|count| count > 0);
+            // Whoever waits already does not wait for those who are still on the way.
+            if leaving.wants_taker(does_wait(queues) && !is_emptied, now) {
+                self.stranded.push(seat.slot);
+            }
             if !leaving.is_over(queues, now) {
                 continue;
             }
-            if queues.waiting(seat.queue).is_ok_and(|count| count > 0) {
-                if !is_emptied && leaving.stays_until.is_none() {
-                    leaving.stays_until = Some(now + STRANDED_WAIT);
-                    self.stranded.push(seat.slot);
-                }
-                if is_emptied || leaving.stays_until.is_some_and(|until| until > now) {
-                    continue;
-                }
+            // One who has arrived since is asked for at the next look.
+            if does_wait(queues) && (is_emptied || leaving.stays_until.is_none_or(|until| until > now)) {
+                continue;
             }
             over.push((seat.queue, seat.slot));
         }
@@ -382,11 +382,19 @@ impl Seat {
 }
 
 impl Leaving {
+    fn is_due(&self, now: Time) -> bool {
+        self.next_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether a worker is to be asked for, where somebody waits whom nobody else empties: once, until nobody does.
+    fn wants_taker(&mut self, is_waited_for: bool, now: Time) -> bool {
+        let is_asked = self.stays_until.is_some();
+        self.stays_until = is_waited_for.then(|| self.stays_until.unwrap_or(now + STRANDED_WAIT));
+        is_waited_for && !is_asked
+    }
+
     /// Whether everybody who was on the way to this queue has arrived, or has gone.
     fn is_over(&mut self, queues: &Queues, now: Time) -> bool {
-        if self.next_at.is_some_and(|at| at > now) {
-            return false;
-        }
         // Where the kernel does not say, nothing is to be waited for.
         let now_open = queues.half_open().unwrap_or_default();
         let left = match self.half_open.take() {

@@ -238,6 +238,29 @@ fn a_client_that_was_half_way_to_a_queue_that_goes_is_answered_when_it_speaks() 
     wait_until_gone(&primary, pids[1]);
 }
 
+#[test]
+fn who_waits_in_a_queue_that_goes_does_not_wait_for_others_who_are_half_way() {
+    let primary = Primary::start_with(2, |config| {
+        listening(Share::PerWorker, "plain")(config);
+        config.delivery.channel = false;
+        // For longer than anybody here waits.
+        config.listen[0].options.defer_accept = Some(120);
+        let soon = Duration::from_millis(600);
+        config.policy = Policy::builder(2).stop_timeout(soon).build().unwrap();
+    });
+    let (address, pids) = (primary.address(), primary.pids());
+    wait_for_all(address, &pids);
+    let _silent: Vec<_> = (0..8).map(|_| opened(address, "")).collect();
+    let mut clients: Vec<_> = (0..16).map(|_| opened(address, "")).collect();
+    let mut control = primary.connect();
+    control.send(r#"{"id":1,"cmd":"scale","to":1}"#);
+    assert!(control.receive().contains(r#""ok":true"#));
+    wait_until_gone(&primary, pids[1]);
+    // By chance, one in 2^8 times no silent one, and one in 2^16 times none of them, was sent to the queue that nobody has now.
+    clients.iter_mut().for_each(|client| client.write_all(b"hello").unwrap());
+    assert!(clients.into_iter().map(heard).all(|answer| !answer.is_empty()));
+}
+
 /// A socket of this process that joins a port by itself.
 fn stranger(address: SocketAddr) -> TcpListener {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
