@@ -66,6 +66,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Somebody wanted an end while it still ended what a killed primary had left: nothing is left of either.
+    #[error("was told to stop before it had started anything")]
+    Stopped,
     /// The system refused something that a primary cannot do without.
     #[error("could not {what}")]
     System {
@@ -229,7 +232,7 @@ impl StartError {
             )),
             Self::Control { path, source } => Some(control_hint(path, source)),
             Self::System { source, .. } if is_out_of_descriptors(source) => Some("ulimit -n 1024".into()),
-            Self::Policy(_) | Self::WorkingDirectory { .. } | Self::System { .. } => None,
+            Self::Policy(_) | Self::WorkingDirectory { .. } | Self::Stopped | Self::System { .. } => None,
         }
     }
 }

@@ -96,6 +96,7 @@ mod error;
 mod execute;
 mod generations;
 mod hear;
+mod left_behind;
 mod logs;
 pub mod news;
 mod notify;

@@ -96,6 +96,15 @@ impl Signals {
         Ok(None)
     }
 
+    /// Whether somebody wants an end, asked by a primary that has nothing yet to which another word could be said.
+    pub(crate) fn want_end(&self) -> bool {
+        let mut words = std::iter::from_fn(|| self.next().ok().flatten());
+        words.any(|word| match word {
+            Word::Stop | Word::StopAtOnce | Word::HungUp => true,
+            Word::Reload | Word::ScaleBy(_) | Word::Child | Word::NotYet(_) => false,
+        })
+    }
+
     /// The next signal, and who sent it (`si_code`).
     fn read(&self) -> io::Result<Option<(Signal, i32)>> {
         let fd = match &self.source {

@@ -27,12 +27,13 @@ use crate::control::{Control, OpenError, Setback};
 use crate::departures::Departures;
 use crate::error::StartError;
 use crate::generations::Generations;
+use crate::left_behind;
 use crate::logs::{Format, Logs};
 use crate::news::{Fact, News};
 use crate::notify::{Notices, Superior};
 use crate::oom::{OomKills, Shortage};
 use crate::probe::Probes;
-use crate::process::{Courtesy, Process, Record, Strangers, end_orphans};
+use crate::process::{Courtesy, Process, Record, Strangers};
 use crate::reactor::{Reactor, Wake};
 use crate::readiness::Readiness;
 use crate::recycling::Recycling;
@@ -103,24 +104,24 @@ impl Supervisor {
     pub fn new(mut config: Config) -> Result<Self, StartError> {
         let nofile = raise_descriptor_limit();
         let generations = Generations::new(config.program.clone(), config.fresh_env.take(), nofile)?;
-        // Whoever is left of a primary that was killed holds what is to be bound.
         let claim = claim(&config)?;
-        let orphans = end_left_behind(&config);
-        let sharing = Sharing::new(&mut config)?;
         let signals = Signals::hear(config.signals).map_err(StartError::system("take over signals"))?;
         let mut reactor = Reactor::new().map_err(StartError::system("make an event queue"))?;
         if let Some(signals) = &signals {
             reactor.register_readable(signals, Wake::Signals).map_err(StartError::system("watch signals"))?;
         }
+        let mut logs = open_logs(&config, &mut reactor)?;
+        // Whoever is left of a primary that was killed holds what is to be bound.
+        let Some(orphans) = left_behind::end(&config, signals.as_ref(), &mut logs) else {
+            return Err(leave(&config, claim, &mut reactor));
+        };
+        let sharing = Sharing::new(&mut config)?;
         let notices = open_notices(&config, &mut reactor)?;
         let control = open_control(&config, claim, &mut reactor)?;
         let strangers = config.subreaper.then(Strangers::adopt).transpose();
-        let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
-        let format = Format::new(&config.name, config.output, config.news, config.colour);
         let now = clock::now();
         Ok(Self {
-            logs: Logs::new(format, waker, config.log_file.clone())
-                .map_err(StartError::system("start the writer thread"))?,
+            logs,
             strangers: strangers.map_err(StartError::system("become a child subreaper"))?,
             departures: Departures::new(config.policy.stop_timeout()),
             app: App::new(config.policy, seed(now)),
@@ -344,12 +345,8 @@ impl Supervisor {
     }
 
     fn announce_orphans(&mut self) {
-        if self.orphans > 0 {
-            let detail = format!(
-                "a primary of this name was killed, and has left workers, which have been ended: {}",
-                self.orphans
-            );
-            self.tell(Fact::Warning { detail, hint: None });
+        if let Some(fact) = left_behind::fact(self.orphans) {
+            self.tell(fact);
         }
     }
 
@@ -422,10 +419,21 @@ fn claim(config: &Config) -> Result<Option<Claim>, StartError> {
     config.control.as_ref().map(taken).transpose()
 }
 
-/// With the claim in hand: nobody else will end them.
-fn end_left_behind(config: &Config) -> usize {
-    let patience = config.policy.stop_timeout();
-    config.control.as_deref().map_or(0, |path| end_orphans(path, config.stop_signal, patience))
+fn open_logs(config: &Config, reactor: &mut Reactor) -> Result<Logs, StartError> {
+    let waker = reactor.waker(Wake::Writer).map_err(StartError::system("make a waker"))?;
+    let format = Format::new(&config.name, config.output, config.news, config.colour);
+    Logs::new(format, waker, config.log_file.clone()).map_err(StartError::system("start the writer thread"))
+}
+
+/// Told to stop before it has anything: the socket's file of the primary before goes as well.
+fn leave(config: &Config, claim: Option<Claim>, reactor: &mut Reactor) -> StartError {
+    match open_control(config, claim, reactor) {
+        Ok(control) => {
+            control.into_iter().for_each(|control| control.close(reactor));
+            StartError::Stopped
+        }
+        Err(error) => error,
+    }
 }
 
 /// Where workers are heard that speak by sd_notify, if what they say counts.

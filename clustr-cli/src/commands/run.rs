@@ -4,8 +4,8 @@
 
 use clustr_core::Verdict;
 use clustr_net::inherited;
-use clustr_supervisor::Supervisor;
 use clustr_supervisor::config::LogFile;
+use clustr_supervisor::{StartError, Supervisor};
 
 use super::{detach, plan};
 use crate::args::RunArgs;
@@ -30,7 +30,11 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     if let Some((what, instead)) = &plan.odd {
         render::warning(what, instead);
     }
-    match Supervisor::new(plan.config)?.run()? {
+    let supervisor = match Supervisor::new(plan.config) {
+        Err(StartError::Stopped) => return Ok(exit_code::DONE),
+        made => made?,
+    };
+    match supervisor.run()? {
         Verdict::Finished | Verdict::Stopped => Ok(exit_code::DONE),
         Verdict::GaveUp => Ok(exit_code::FAILED),
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use clustr_benches::started::Started;
+use clustr_benches::started::{Line, Started};
 use clustr_benches::{facts, http, wait};
 use rustix::process::Signal;
 
@@ -92,6 +92,32 @@ fn those_that_ignore_the_polite_signal_are_killed_with_all_that_they_started() {
 }
 
 #[test]
+fn whoever_ends_them_says_so_at_once_and_can_be_stopped_meanwhile() {
+    let outcome = (|| {
+        let stubborn = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"];
+        let options = ["--name", "app", "--ready-timeout", "50ms", "--stop-timeout", "10m"];
+        let mut primary = Run::new(&stubborn).workers(1).options(&options).start()?;
+        primary.wait_said("app.0 | up")?;
+        kill(&mut primary, 1)?;
+        let mut next = again(&primary, &options, &["sleep".into(), "1000".into()])?;
+        let told = |lines: &[Line]| {
+            let news = news_of(lines);
+            let found = of_kind(&news, "warning").any(|one| one["detail"] == ENDING);
+            found.then_some(())
+        };
+        next.wait_for(ENDING, SOON, told)?;
+        ensure!(!primary.started.running().is_empty(), "nobody was waited for");
+        end(&mut next, &primary, primary.address())?;
+        ensure!(of_kind(&news_of(&next.lines()), "started").next().is_none(), "a worker was started");
+        ensure!(primary.started.running().is_empty(), "left: {:?}", primary.started.running());
+        Ok(())
+    })();
+    hold(outcome);
+}
+
+const ENDING: &str = "ending what a killed primary left: 1 process";
+
+#[test]
 fn commands_that_asked_about_workers_are_ended_with_all_that_they_started() {
     let outcome = (|| {
         let asked = ["--name", "app", "--ready", "exec:sleep 1000 & sleep 1000"];
@@ -133,9 +159,7 @@ fn again(primary: &Primary, options: &[&str], command: &[String]) -> Result<Star
 }
 
 fn wait_for(started: &Started, kind: &'static str, count: usize) -> Outcome {
-    let seen = |lines: &[clustr_benches::started::Line]| {
-        (of_kind(&news_of(lines), kind).count() >= count).then_some(())
-    };
+    let seen = |lines: &[Line]| (of_kind(&news_of(lines), kind).count() >= count).then_some(());
     started.wait_for(kind, SOON, seen)
 }
 

@@ -308,7 +308,10 @@ impl Cluster {
             let addr = addr.parse().map_err(|source| ListenError::Address { name: name.clone(), source })?;
             config.listen.push(Listen::new(&name, addr));
         }
-        let mut supervisor = Supervisor::new(config)?;
+        let mut supervisor = match Supervisor::new(config) {
+            Err(StartError::Stopped) => return Ok(Verdict::Stopped),
+            made => made?,
+        };
         supervisor.open_desk(desk).map_err(StartError::system("let handles in"))?;
         supervisor.run()
     }

@@ -15,7 +15,7 @@ pub(crate) use brood::Brood;
 pub(crate) use courtesy::Courtesy;
 pub(crate) use facts::{sockets, usage};
 pub(crate) use lookup::{LookupError, examine, lookup};
-pub(crate) use orphans::{Record, end as end_orphans};
+pub(crate) use orphans::{Orphans, Record};
 pub(crate) use sockets::{accepted_by, holds_listener, socket_inodes};
 pub(crate) use spawn::{Launcher, Outfit, Places, SpawnError};
 pub(crate) use tree::Strangers;

@@ -20,6 +20,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::{Process, facts, raw, tree};
 use crate::clock;
+use crate::signals::Signals;
 
 /// Bound: a record of some 4,000 processes.
 const RECORD_BYTES_MAX: u64 = 128 * 1024;
@@ -70,21 +71,42 @@ impl Record {
     }
 }
 
-/// Ends everybody in the record beside this control socket, whose owner has to be dead: politely, then by SIGKILL. Says how
-/// many there were.
-pub(crate) fn end(socket: &Path, signal: Signal, patience: Duration) -> usize {
-    let path = path(socket);
-    let Ok(text) = read(&path) else { return 0 };
-    let mut orphans: Vec<Orphan> = entries(&text).filter_map(|(pid, born)| Orphan::find(pid, born)).collect();
-    let count = orphans.len();
-    for orphan in &orphans {
-        let _ = pidfd_send_signal(&orphan.pidfd, raw(signal));
+/// Everybody in a record whose owner is dead and who still lives.
+#[derive(Debug)]
+pub(crate) struct Orphans {
+    record: PathBuf,
+    left: Vec<Orphan>,
+}
+
+impl Orphans {
+    /// Of the record beside this control socket, whose owner has to be dead. `None`: nobody is left.
+    pub(crate) fn of(socket: &Path) -> Option<Self> {
+        let record = path(socket);
+        let text = read(&record).ok()?;
+        let left: Vec<Orphan> = entries(&text).filter_map(|(pid, born)| Orphan::find(pid, born)).collect();
+        if left.is_empty() {
+            let _ = fs::remove_file(record);
+            return None;
+        }
+        Some(Self { record, left })
     }
-    await_all(&mut orphans, patience, |orphan| orphan.follow_up(signal));
-    orphans.iter().for_each(Orphan::kill);
-    await_all(&mut orphans, FAREWELL, |_| ());
-    let _ = fs::remove_file(path);
-    count
+
+    /// How many there are, without what they have started.
+    pub(crate) const fn count(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Ends them: politely, then by SIGKILL, and that at once when somebody wants an end. Says whether somebody does.
+    pub(crate) fn end(mut self, signal: Signal, patience: Duration, signals: Option<&Signals>) -> bool {
+        for orphan in &self.left {
+            let _ = pidfd_send_signal(&orphan.pidfd, raw(signal));
+        }
+        let is_stopped = await_all(&mut self.left, patience, signals, |orphan| orphan.follow_up(signal));
+        self.left.iter().for_each(Orphan::kill);
+        await_all(&mut self.left, FAREWELL, None, |_| ());
+        let _ = fs::remove_file(&self.record);
+        is_stopped
+    }
 }
 
 /// A worker without a primary, and what it had started when it was found.
@@ -133,8 +155,14 @@ impl Orphan {
     }
 }
 
-/// Waits until all are over, but not for longer than this. `left` is told each that has gone before those that it had started.
-fn await_all(orphans: &mut Vec<Orphan>, patience: Duration, left: impl Fn(&Orphan)) {
+/// Waits until all are over, but not for longer than this, and not when somebody wants an end: says whether somebody does.
+/// `left` is told each that has gone before those that it had started.
+fn await_all(
+    orphans: &mut Vec<Orphan>,
+    patience: Duration,
+    signals: Option<&Signals>,
+    left: impl Fn(&Orphan),
+) -> bool {
     let deadline = clock::now() + patience;
     loop {
         for orphan in &mut *orphans {
@@ -147,11 +175,16 @@ fn await_all(orphans: &mut Vec<Orphan>, patience: Duration, left: impl Fn(&Orpha
         orphans.retain(|orphan| !orphan.is_over());
         let time_left = deadline.since(clock::now());
         if orphans.is_empty() || time_left.is_zero() {
-            return;
+            return false;
         }
         let waited: Vec<&OwnedFd> = orphans.iter().flat_map(Orphan::awaited).collect();
-        let mut fds: Vec<PollFd<'_>> = waited.iter().map(|held| PollFd::new(*held, PollFlags::IN)).collect();
+        let ends = waited.iter().map(|held| PollFd::new(*held, PollFlags::IN));
+        let words = signals.map(|signals| PollFd::new(signals, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = ends.chain(words).collect();
         let _ = poll(&mut fds, Timespec::try_from(time_left).ok().as_ref());
+        if signals.is_some_and(Signals::want_end) {
+            return true;
+        }
     }
 }
 
@@ -226,9 +259,9 @@ mod tests {
         let socket = folder.path().join("app.sock");
         let me = format!("{} {}\n", std::process::id(), facts::born(std::process::id()).unwrap());
         fs::write(path(&socket), format!("clustr workers 1 another-boot pid:[1]\n{me}")).unwrap();
-        assert_eq!(end(&socket, Signal::SIGKILL, Duration::ZERO), 0, "this very process would be dead");
+        assert!(Orphans::of(&socket).is_none(), "this very process would be dead");
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("b.sock.workers")).unwrap();
-        assert_eq!(end(&folder.path().join("b.sock"), Signal::SIGKILL, Duration::ZERO), 0);
+        assert!(Orphans::of(&folder.path().join("b.sock")).is_none());
     }
 
     #[test]
