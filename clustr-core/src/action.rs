@@ -51,7 +51,7 @@ pub enum Answer {
     Refused(Refusal),
     /// A later command replaced it before it was done.
     Superseded,
-    /// It was tried and came to nothing: the slots it waited for gave up.
+    /// It was tried and came to nothing: the slots it waited for gave up, or nobody served where a restart failed.
     Failed,
     /// It was tried, and not all that was wanted anew is there: this slot gave up.
     GaveUp {

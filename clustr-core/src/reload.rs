@@ -164,7 +164,7 @@ impl Reload {
         let replaced = if self.plan.old() == Old::Replaced { self.promoted(roster) } else { Vec::new() };
         let back = if self.from == self.to { Back::Same } else { self.way_back(&replaced, roster) };
         let (serves, put_back, lost, answer) = match back {
-            Back::Same => (self.from, 0, 0, Answer::RolledBack),
+            Back::Same => (self.from, 0, 0, still_serving(worker, roster)),
             Back::Restart => (self.from, count(replaced.len()), 0, Answer::RolledBack),
             Back::Strand => (self.from, 0, count(replaced.len()), Answer::RolledBack),
             Back::Keep => (self.to, 0, count(replaced.len()), Answer::Failed),
@@ -261,6 +261,12 @@ enum Back {
     Strand,
     /// The old generation is lost, and nobody of it serves any more: the new one is better than nobody.
     Keep,
+}
+
+/// What a restart came to of which this worker failed: where nobody serves in its slot, there was nothing to go back to.
+fn still_serving(failed: WorkerId, roster: &Roster) -> Answer {
+    let holder = roster.slot(failed.slot).and_then(Slot::worker);
+    if holder.is_some_and(crate::worker::Worker::is_ready) { Answer::RolledBack } else { Answer::Failed }
 }
 
 /// Slots are at most [`SLOTS_MAX`](crate::SLOTS_MAX).

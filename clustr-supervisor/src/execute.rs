@@ -43,7 +43,8 @@ impl Supervisor {
             self.setback = Setback::of(&fact);
             self.rolled_back = rolled_back(&fact).map(|failed| (failed, self.now));
         }
-        if matches!(notice, Notice::Reloaded { from, to, .. } if from != to) {
+        let was_restart = self.rolled_back.as_ref().is_some_and(|(failed, _)| failed.is_of_restart());
+        if matches!(notice, Notice::Reloaded { from, to, .. } if from != to || was_restart) {
             self.rolled_back = None;
         }
         self.tell(fact);
@@ -220,6 +221,10 @@ impl Knowledge for Supervisor {
 
     fn last_answer(&self, worker: WorkerId) -> Option<String> {
         self.probes.last_answer(worker)
+    }
+
+    fn said_failing(&self, worker: WorkerId) -> bool {
+        self.watchdogs.has_barked(worker)
     }
 
     fn shortage(&self, worker: WorkerId) -> Option<Shortage> {

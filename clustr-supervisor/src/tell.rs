@@ -25,6 +25,8 @@ pub(crate) trait Knowledge {
     fn changed_file(&self) -> Option<String>;
     /// What a worker was asked, and why its last answer was not good.
     fn last_answer(&self, worker: WorkerId) -> Option<String>;
+    /// Whether it has said itself that something is wrong with it.
+    fn said_failing(&self, worker: WorkerId) -> bool;
     /// Who was out of memory when the kernel killed a worker, if that is why it ended.
     fn shortage(&self, worker: WorkerId) -> Option<Shortage>;
     /// Why the last process could not be made, and what to type.

@@ -32,6 +32,8 @@ struct Watched {
     every: Duration,
     due_at: Time,
     is_failing: bool,
+    /// It has said so itself.
+    has_barked: bool,
 }
 
 impl Watchdogs {
@@ -47,7 +49,8 @@ impl Watchdogs {
     /// A worker is ready.
     pub(crate) fn ready(&mut self, id: WorkerId, now: Time) {
         if let Some(every) = self.every {
-            self.watched.insert(id, Watched { every, due_at: now + every, is_failing: false });
+            self.watched
+                .insert(id, Watched { every, due_at: now + every, is_failing: false, has_barked: false });
         }
     }
 
@@ -60,6 +63,7 @@ impl Watchdogs {
     pub(crate) fn alive(&mut self, id: WorkerId, now: Time) -> bool {
         let Some(watched) = self.watched.get_mut(&id) else { return false };
         watched.due_at = now + watched.every;
+        watched.has_barked = false;
         std::mem::take(&mut watched.is_failing)
     }
 
@@ -67,8 +71,14 @@ impl Watchdogs {
     pub(crate) fn trigger(&mut self, id: WorkerId) -> bool {
         self.watched.get_mut(&id).is_some_and(|watched| {
             watched.is_failing = true;
+            watched.has_barked = true;
             true
         })
+    }
+
+    /// Whether it has said itself that something is wrong, and nothing else since.
+    pub(crate) fn has_barked(&self, id: WorkerId) -> bool {
+        self.watched.get(&id).is_some_and(|watched| watched.has_barked)
     }
 
     /// It gives itself another time, or says that nothing more will come. Says whether it was failing.
@@ -130,9 +140,9 @@ mod tests {
         let mut dogs = Watchdogs::new(Some(SECOND));
         assert!(!dogs.trigger(A) && !dogs.alive(A, at(0)), "it is not ready yet");
         dogs.ready(A, at(0));
-        assert!(dogs.trigger(A));
+        assert!(dogs.trigger(A) && dogs.has_barked(A) && !dogs.has_barked(B));
         assert_eq!((dogs.deadline(), dogs.due(at(5_000))), (None, None));
-        assert!(dogs.reset(A, Some(SECOND * 5), at(5_000)));
+        assert!(dogs.reset(A, Some(SECOND * 5), at(5_000)) && !dogs.has_barked(A));
         assert_eq!(dogs.deadline(), Some(at(10_000)));
         assert!(!dogs.reset(A, None, at(6_000)));
         assert_eq!(dogs.deadline(), None);

@@ -138,6 +138,9 @@ fn rolled_back_line(failed: &RolledBack) -> String {
         0 => String::new(),
         slots => format!("; {} lost, {changed} has changed", units::plural(u64::from(*slots), "slot")),
     };
+    if failed.is_of_restart() {
+        return format!("a restart failed {ago} ago: worker {slot}#{incarnation} {why}");
+    }
     format!(
         "generation {tried} was rolled back {ago} ago, {serves} serves: worker {slot}#{incarnation} {why}{lost}"
     )

@@ -363,6 +363,14 @@ pub struct WorkerStatus {
     pub last_output: Vec<String>,
 }
 
+impl RolledBack {
+    /// Whether it was a restart that failed: the same generation again, and nothing was lost.
+    #[must_use]
+    pub const fn is_of_restart(&self) -> bool {
+        self.tried == self.serves && self.lost == 0
+    }
+}
+
 impl Reply {
     /// A granted request that has come this far.
     #[must_use]

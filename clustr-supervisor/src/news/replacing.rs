@@ -66,6 +66,9 @@ fn rolled_back(fact: &Fact, f: &mut Formatter<'_>) -> Result {
     let Fact::RolledBack { tried, serves, slot, incarnation, why, put_back, lost, changed, .. } = fact else {
         return Ok(());
     };
+    if tried == serves && *lost == 0 {
+        return write!(f, "restart failed generation={tried}: worker {slot}#{incarnation} {why}");
+    }
     write!(f, "rolled back tried={tried} serves={serves}: worker {slot}#{incarnation} {why}")?;
     if *put_back > 0 {
         write!(f, "; starting generation {serves} again in {put_back} slots")?;

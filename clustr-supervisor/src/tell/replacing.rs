@@ -71,8 +71,16 @@ fn rolled_back(notice: Notice, known: &impl Knowledge) -> Fact {
         lost,
         changed: known.changed_file().filter(|_| lost > 0),
         last_output: known.last_output(worker),
-        hint: hint.or_else(|| Some("mend it, then: clustr reload".into())),
+        hint: hint.or_else(|| Some(next_step(tried == serves && lost == 0, slot))),
     }
+}
+
+/// What to do once it is known why a version, or another worker of the same one, failed.
+fn next_step(is_restart: bool, slot: u32) -> String {
+    if is_restart {
+        return format!("clustr status --slot {slot}; once that is mended: clustr restart {slot}");
+    }
+    "mend it, then: clustr reload".into()
 }
 
 /// What became of it in words that follow its name, and what to do.
@@ -96,7 +104,7 @@ fn why(worker: WorkerId, setback: Setback, known: &impl Knowledge) -> (String, O
         Setback::Failing(ailment) => {
             let answer = known.last_answer(worker).filter(|_| ailment == Ailment::Probe);
             let answer = answer.map(|answer| format!(" ({answer})")).unwrap_or_default();
-            (format!("does not serve: {}{answer}", ailment_words(ailment)), None)
+            (format!("does not serve: {}{answer}", ailment_words(ailment, known.said_failing(worker))), None)
         }
         Setback::Crowded => {
             let hint = "look for processes in state D: ps -eo pid,stat,wchan,args".into();
@@ -105,8 +113,9 @@ fn why(worker: WorkerId, setback: Setback, known: &impl Knowledge) -> (String, O
     }
 }
 
-const fn ailment_words(ailment: Ailment) -> &'static str {
+const fn ailment_words(ailment: Ailment, says_so: bool) -> &'static str {
     match ailment {
+        Ailment::Watchdog if says_so => "it says so itself",
         Ailment::Probe => "its probe failed too often",
         Ailment::Watchdog => "it let its watchdog time pass",
         Ailment::Stuck => "what waits for it stands still",

@@ -496,6 +496,19 @@ fn a_restart_of_all_slots_rolls_through_them_and_stops_at_the_first_failure() {
 }
 
 #[test]
+fn a_restart_that_fails_where_nobody_serves_has_nothing_to_go_back_to() {
+    let mut world = Rules::new(2).intensity(0, secs(10)).running();
+    world.exit(1, FAILED);
+    assert_eq!(world.state(1), SlotState::GaveUp);
+    for (slot, end) in [(1, Answer::Failed), (0, Answer::RolledBack)] {
+        let (ticket, _) = world.ask(Command::Restart(Some(SlotId(slot)), all()));
+        world.tell(Event::Exited(WorkerId { slot: SlotId(slot), incarnation: 2 }, FAILED));
+        assert_eq!(world.answer(ticket), Some(end));
+    }
+    assert_eq!(states(&world, OLD), [SlotState::Ready], "who was there serves");
+}
+
+#[test]
 fn nobody_restarts_a_slot_that_does_not_exist() {
     let mut world = Rules::new(2).running();
     let (ticket, _) = world.ask(Command::Restart(Some(SlotId(2)), all()));

@@ -28,6 +28,10 @@ impl Knowledge for Known {
         None
     }
 
+    fn said_failing(&self, _: WorkerId) -> bool {
+        true
+    }
+
     fn shortage(&self, _: WorkerId) -> Option<crate::oom::Shortage> {
         None
     }
@@ -120,4 +124,21 @@ fn all_news_of_replacing_reads_as_it_does_in_the_log() {
         assert_eq!(event.to_string(), fact.to_string());
         assert!(!matches!(event, Event::Warning { .. }), "{fact}");
     }
+}
+
+#[test]
+fn a_restart_that_fails_is_no_version_that_was_rolled_back_and_whoever_says_so_itself_is_believed() {
+    let (tried, setback) = (Generation(2), Setback::Failing(clustr_core::Ailment::Watchdog));
+    let failed = |serves| {
+        let notice = Notice::RolledBack { tried, serves, worker: WORKER, setback, put_back: 0, lost: 0 };
+        tell::fact(notice, &Known)
+    };
+    let (restart, reload) = (failed(tried), failed(Generation(1)));
+    assert!(
+        restart.to_string().starts_with("restart failed generation=2: worker 3#7 does not serve"),
+        "{restart}"
+    );
+    assert!(restart.hint().unwrap().ends_with("clustr restart 3"), "{restart:?}");
+    assert!(reload.to_string().starts_with("rolled back tried=2 serves=1"), "{reload}");
+    assert!(reload.to_string().contains("it says so itself"), "{reload}");
 }
