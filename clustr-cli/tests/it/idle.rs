@@ -1,5 +1,6 @@
 //! An idle primary sleeps, and a busy one does not grow.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use clustr_benches::load::{self, Plan};
@@ -8,7 +9,7 @@ use clustr_benches::{facts, http, wait};
 use rustix::process::Signal;
 
 use crate::harness::node::with_node;
-use crate::harness::{Primary, Run, SOON, ensure, example, hold, known};
+use crate::harness::{Primary, Run, SOON, ensure, example, hold, known, v4};
 
 #[test]
 fn an_idle_primary_does_not_wake_up_in_ten_seconds_in_any_sharing() {
@@ -33,6 +34,43 @@ fn an_idle_primary_does_not_wake_up_in_ten_seconds_in_any_sharing() {
         ensure!(before == after, "woke up in 10 s: {before:?} {after:?}");
         primaries.iter_mut().try_for_each(Primary::stop)
     });
+}
+
+#[test]
+fn one_whom_nobody_accepts_keeps_no_primary_awake_whether_workers_may_hang_or_not() {
+    let start = |hang_timeout| {
+        let run = Run::new(&["sleep", "1000"]).workers(2);
+        let address = v4(run.port());
+        let listen = address.to_string();
+        let options = [
+            "--listen",
+            &listen,
+            "--delivery",
+            "fds",
+            "--share",
+            "per-worker",
+            "--hang-timeout",
+            hang_timeout,
+        ];
+        let primary = run.options(&options).start()?;
+        primary.wait_count("running", 1)?;
+        let client = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        Ok::<_, String>((primary, client))
+    };
+    let outcome = (|| {
+        let mut started: Vec<_> = ["10m", "off"].into_iter().map(start).collect::<Result<_, _>>()?;
+        for (primary, _client) in &mut started {
+            // It was woken, and looks closely first: fifty times a second. Then once a second.
+            wait::until_true("rare looks", SOON, || {
+                let before = facts::wake_ups(primary.pid());
+                wait::observe_for(Duration::from_secs(4));
+                before.zip(facts::wake_ups(primary.pid())).is_some_and(|(before, after)| after < before + 40)
+            })?;
+            primary.stop()?;
+        }
+        Ok(())
+    })();
+    hold(outcome);
 }
 
 #[test]

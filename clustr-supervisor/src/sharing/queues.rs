@@ -25,6 +25,7 @@ use crate::reactor::{Reactor, Registration};
 mod farewell;
 mod health;
 mod own;
+mod rhythm;
 mod strangers;
 mod watch;
 mod witness;

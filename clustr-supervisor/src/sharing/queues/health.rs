@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use clustr_core::Time;
 
+use super::rhythm::Seen;
+
 /// Between two looks, as a rule.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The same while some queue is in doubt.
@@ -44,6 +46,8 @@ pub(super) struct Health<K> {
     patience: Duration,
     /// How long one may stand still.
     hang_timeout: Duration,
+    /// Something has changed since this was asked last.
+    has_news: bool,
 }
 
 /// What was seen of one queue.
@@ -81,18 +85,20 @@ pub(super) enum Change {
 
 impl<K: Copy + Ord> Health<K> {
     pub(super) const fn new(patience: Duration, hang_timeout: Duration) -> Self {
-        Self { marks: BTreeMap::new(), patience, hang_timeout }
+        Self { marks: BTreeMap::new(), patience, hang_timeout, has_news: false }
     }
 
     /// So many wait in a queue.
     pub(super) fn look(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
         let Some(mark) = self.marks.get_mut(&key) else {
             if waiting > 0 {
+                self.has_news = true;
                 self.marks.insert(key, Mark::new(waiting, now));
             }
             return None;
         };
         let (left, was_still) = (std::mem::replace(&mut mark.waiting, waiting), mark.still);
+        self.has_news |= waiting != left;
         let is_empty = waiting == 0 && !(was_still && mark.taken);
         if waiting < left || is_empty {
             return self.moves(key, waiting, now);
@@ -116,6 +122,7 @@ impl<K: Copy + Ord> Health<K> {
         if let Some(mark) = self.marks.get_mut(&key) {
             mark.waiting = mark.waiting.saturating_sub(1);
             mark.taken = true;
+            self.has_news = true;
         }
     }
 
@@ -127,6 +134,7 @@ impl<K: Copy + Ord> Health<K> {
 
     fn moves(&mut self, key: K, waiting: u32, now: Time) -> Option<Change> {
         let before = self.marks.remove(&key)?;
+        self.has_news = true;
         if waiting > 0 {
             self.marks.insert(key, Mark::new(waiting, now));
         }
@@ -135,7 +143,7 @@ impl<K: Copy + Ord> Health<K> {
 
     /// A queue has another worker, or one that begins afresh, or is gone.
     pub(super) fn forget(&mut self, key: K) {
-        self.marks.remove(&key);
+        self.has_news |= self.marks.remove(&key).is_some();
     }
 
     pub(super) fn is_still(&self, key: K) -> bool {
@@ -164,15 +172,39 @@ impl<K: Copy + Ord> Health<K> {
         if self.marks.values().any(in_doubt) { LOOK_AGAIN } else { LOOK_EVERY }
     }
 
-    /// Whether nobody waits anywhere, and no queue stands still.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.marks.is_empty()
+    /// When something is to be said of a queue, should nobody leave any.
+    fn verdict_at(&self) -> Option<Time> {
+        self.marks.values().filter_map(|mark| mark.verdict_at(self.patience, self.hang_timeout)).min()
+    }
+
+    /// Whether any queue is not what it was.
+    pub(super) const fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// What the looks have shown since this was asked last; the next close one would be after `pause`.
+    pub(super) fn seen(&mut self, pause: Duration) -> Seen {
+        Seen {
+            occupied: self.marks.len(),
+            is_new: std::mem::replace(&mut self.has_news, false),
+            pause,
+            verdict_at: self.verdict_at(),
+        }
     }
 }
 
 impl Mark {
     const fn new(waiting: u32, since: Time) -> Self {
         Self { waiting, looks: 1, since, taken: false, still: false, suspect: None, hangs: false }
+    }
+
+    fn verdict_at(&self, patience: Duration, timeout: Duration) -> Option<Time> {
+        match self.suspect {
+            None if !self.still => Some(self.since + patience),
+            None => Some(self.since + timeout / SUSPECT_AFTER),
+            Some(at) if !self.hangs => Some((self.since + timeout).max(at + timeout / 2)),
+            Some(_) => None,
+        }
     }
 
     /// What is due of one that stands still, each once.
@@ -268,6 +300,45 @@ mod tests {
         let at = stand_still(&mut health, 1, Time::ZERO);
         health.took(1);
         assert_eq!(health.look(1, 0, at + LOOK_EVERY), Some(Change::Moves { hung: false }));
+    }
+
+    #[test]
+    fn the_next_verdict_is_known_and_in_the_end_there_is_none() {
+        let mut health = Health::new(LOOK_EVERY * 10, HANG);
+        assert_eq!(health.look(1, 3, Time::ZERO), None);
+        for change in [Change::StandsStill, Change::Suspect, Change::Hangs] {
+            let at = health.verdict_at().unwrap();
+            // As long as it is in doubt more looks are needed.
+            while change == Change::StandsStill && health.next_look() == LOOK_AGAIN
+                || health.marks[&1].looks < DOUBT
+            {
+                assert_eq!(health.look(1, 3, Time::ZERO), None);
+            }
+            assert_eq!(health.look(1, 3, at + Duration::from_nanos(1)), Some(change));
+        }
+        assert_eq!(health.verdict_at(), None);
+        let mut health = Health::new(Duration::ZERO, Duration::MAX);
+        stand_still(&mut health, 1, Time::ZERO);
+        assert_eq!(health.look(1, 3, health.verdict_at().unwrap()), None, "without a timeout");
+    }
+
+    #[test]
+    fn it_is_news_who_comes_goes_or_is_taken_and_not_who_stays() {
+        let mut health = Health::new(Duration::ZERO, HANG);
+        let mut news_of = |what: &dyn Fn(&mut Health<u8>)| {
+            what(&mut health);
+            health.seen(LOOK_EVERY).is_new
+        };
+        let look =
+            |waiting| move |health: &mut Health<u8>| assert_eq!(health.look(1, waiting, Time::ZERO), None);
+        assert!(!news_of(&look(0)));
+        assert!(news_of(&look(2)), "they come");
+        assert!(!news_of(&look(2)));
+        assert!(news_of(&look(1)), "one goes");
+        assert!(news_of(&|health| health.took(1)));
+        assert!(!news_of(&|health| health.forget(2)), "of another");
+        assert!(news_of(&|health| health.forget(1)));
+        assert!(!news_of(&|health| health.forget(1)));
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 //! When queues are looked at, and what follows from it.
 //!
-//! Owns the edges of the reactor and the rhythm of looks. Never judges: `health` does. Never accepts. Called by the loop
+//! Owns the edges of the reactor. Never judges: `health` does, and `rhythm` says when. Never accepts. Called by the loop
 //! when somebody waits, and at the end of each turn.
 //!
 //! Each queue is registered for one edge. The first arrival anywhere wakes the loop; from then on nothing is
-//! registered, and all queues are looked at (`TCP_INFO`) until all have been empty for a second. Then they are registered
-//! again. So an idle primary sleeps, and one under load is not woken by each client.
+//! registered, and all queues are looked at (`TCP_INFO`) until nothing has changed for a second. Then they are registered
+//! again, and looked at rarely where somebody still waits. So an idle primary sleeps, and one under load is not woken by
+//! each client.
 
 use std::time::Duration;
 
@@ -18,19 +19,14 @@ use clustr_net::{Acceptor, Connection, Kind};
 use std::collections::BTreeSet;
 
 use super::health::{Change, Health};
+use super::rhythm::Rhythm;
 use super::witness::{Look, Witness};
 use super::{Seat, Seats, not_steered};
 use crate::reactor::{Reactor, Wake};
 use crate::sharing::revive;
 
-/// How long all queues have to be empty until nobody looks any more.
-const QUIET: Duration = Duration::from_secs(1);
-
 /// Between two looks that only tell who waits for a worker that is gone, and who else is on the port.
 const IDLE_LOOK: Duration = Duration::from_millis(100);
-/// How soon a stranger is noticed while clients come.
-const STRANGERS_EVERY: Duration = Duration::from_millis(900);
-
 /// Clients that shall stay with their worker are not moved for a hiccup.
 const STICKY_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,24 +46,6 @@ pub(super) struct Watch {
     rhythm: Rhythm,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Rhythm {
-    /// The first arrival anywhere is waited for.
-    Edges,
-    Looks(Looking),
-    /// The app ends.
-    Over,
-}
-
-/// While queues are looked at.
-#[derive(Clone, Copy, Debug)]
-struct Looking {
-    next_at: Time,
-    quiet_since: Option<Time>,
-    /// When strangers are looked for.
-    strangers_at: Time,
-}
-
 impl Watch {
     /// Without a hang timeout nobody hangs, and nobody is steered around.
     pub(super) fn new(steer: Steer, hang_timeout: Option<Duration>) -> Self {
@@ -76,7 +54,7 @@ impl Watch {
             Steer::Sticky => STICKY_PATIENCE,
         };
         let health = Health::new(patience, hang_timeout.unwrap_or(Duration::MAX));
-        Self { health, witness: Witness::new(), steers: hang_timeout.is_some(), rhythm: Rhythm::Edges }
+        Self { health, witness: Witness::new(), steers: hang_timeout.is_some(), rhythm: Rhythm::Asleep }
     }
 
     /// Which of the live queues of a port are to be filled.
@@ -89,10 +67,7 @@ impl Watch {
     }
 
     pub(super) const fn due(&self) -> Option<Time> {
-        match self.rhythm {
-            Rhythm::Looks(looking) => Some(looking.next_at),
-            Rhythm::Edges | Rhythm::Over => None,
-        }
+        self.rhythm.next_look()
     }
 
     /// Before a queue closes: the loop hears nothing more of it.
@@ -128,6 +103,12 @@ impl Watch {
         self.steers && self.health.is_still(seat.key())
     }
 
+    fn plan_next_look(&mut self, now: Time) {
+        let pause = if self.steers { self.health.next_look() } else { IDLE_LOOK };
+        let seen = self.health.seen(pause);
+        self.rhythm.looked(seen, now);
+    }
+
     /// Nobody looks any more.
     pub(super) const fn end(&mut self) {
         self.rhythm = Rhythm::Over;
@@ -137,9 +118,7 @@ impl Watch {
 impl Seats {
     /// Somebody waits where nobody did.
     pub(crate) fn notice(&mut self, now: Time) {
-        if matches!(self.watch.rhythm, Rhythm::Edges) {
-            self.watch.rhythm = Rhythm::Looks(Looking { next_at: now, quiet_since: None, strangers_at: now });
-        }
+        self.watch.rhythm.wake(now);
     }
 
     /// What is held against a worker's queues was another worker's, or is forgiven.
@@ -231,37 +210,21 @@ impl Seats {
         accepted: Accepted<'_>,
         now: Time,
     ) -> Vec<Event> {
-        match self.watch.rhythm {
-            Rhythm::Looks(looking) if looking.next_at <= now => {
-                self.forget_edges(table, reactor);
-                self.changed |= looking.strangers_at <= now;
-                let events = self.look_at_all(table, accepted, now);
-                self.plan_next_look(looking, now);
-                if matches!(self.watch.rhythm, Rhythm::Edges) {
-                    self.listen_for_edges(table, reactor);
-                }
-                events
-            }
-            Rhythm::Edges => {
-                self.listen_for_edges(table, reactor);
-                Vec::new()
-            }
-            Rhythm::Looks(_) | Rhythm::Over => Vec::new(),
+        if self.watch.health.has_news() {
+            self.watch.rhythm.hurry(now);
         }
-    }
-
-    fn plan_next_look(&mut self, looking: Looking, now: Time) {
-        let health = &self.watch.health;
-        let quiet_since = health.is_quiet().then(|| looking.quiet_since.unwrap_or(now));
-        let is_enough = quiet_since.is_some_and(|since| now.since(since) >= QUIET);
-        let is_due = looking.strangers_at <= now;
-        let strangers_at = if is_due { now + STRANGERS_EVERY } else { looking.strangers_at };
-        self.watch.rhythm = if is_enough {
-            Rhythm::Edges
+        let mut events = Vec::new();
+        if self.watch.due().is_some_and(|at| at <= now) {
+            self.changed |= self.watch.rhythm.searches_strangers(now);
+            events = self.look_at_all(table, accepted, now);
+            self.watch.plan_next_look(now);
+        }
+        if self.watch.rhythm.wants_edges() {
+            self.listen_for_edges(table, reactor);
         } else {
-            let pause = if self.watch.steers { health.next_look() } else { IDLE_LOOK };
-            Rhythm::Looks(Looking { next_at: now + pause, quiet_since, strangers_at })
-        };
+            self.forget_edges(table, reactor);
+        }
+        events
     }
 
     /// Every queue wakes the loop once, at once if somebody waits there already. One that the kernel has no room to watch is tried again at the next turn.
