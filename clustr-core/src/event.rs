@@ -99,6 +99,8 @@ pub enum Wear {
     Schedule,
     /// Somebody waits where only a worker that is started now can serve them.
     Stranded,
+    /// The socket that it has was shut down for good, and a new one is only for those that are started now.
+    Deaf,
 }
 
 /// Why one worker is replaced.
@@ -123,6 +125,7 @@ impl Why {
             Self::Worn(Wear::MaxRequests) => "max-requests",
             Self::Worn(Wear::Schedule) => "schedule",
             Self::Worn(Wear::Stranded) => "stranded",
+            Self::Worn(Wear::Deaf) => "deaf",
         }
     }
 }

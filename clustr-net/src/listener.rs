@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAdd
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
@@ -28,9 +29,9 @@ pub struct Listener {
     fd: OwnedFd,
     kind: Kind,
     addr: Addr,
-    backlog: Option<u32>,
+    options: Options,
     /// Dropped after the descriptor was closed: the file is gone for newcomers only once nobody listens here.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// How a socket carries data.
@@ -89,24 +90,58 @@ impl Listener {
             net::listen(&fd, backlog(None))?;
         }
         let addr = local_addr(&fd, kind)?;
-        Ok(Self { fd, kind, addr, backlog: None, _file: None })
+        Ok(Self { fd, kind, addr, options: Options::default(), file: None })
     }
 
     /// Whether it still listens, if it is a stream: shutdown(2) by anybody who has it ends that for all.
     ///
     /// # Errors
     ///
-    /// What getsockopt(2) says.
+    /// What getsockopt(2) or poll(2) says.
     pub fn is_listening(&self) -> io::Result<bool> {
-        Ok(self.kind == Kind::Datagram || sockopt::socket_acceptconn(&self.fd)?)
+        match (self.kind, &self.addr) {
+            (Kind::Datagram, _) => Ok(true),
+            (Kind::Stream, Addr::Unix(_) | Addr::Abstract(_)) => self.is_unix_open(),
+            (Kind::Stream, Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Fd(_)) => {
+                Ok(sockopt::socket_acceptconn(&self.fd)?)
+            }
+        }
     }
 
-    /// Listens again, after somebody has shut it down. Whoever waited in the queue then is gone. A Unix socket cannot.
+    /// A Unix socket that was shut down for reading refuses everybody, and says to `SO_ACCEPTCONN` that it listens.
+    fn is_unix_open(&self) -> io::Result<bool> {
+        let mut asked = [PollFd::new(&self.fd, PollFlags::RDHUP)];
+        rustix::event::poll(&mut asked, Some(&Timespec::default()))?;
+        Ok(!asked[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP))
+    }
+
+    /// A new socket in the place of one at a path that cannot listen again: bound and listening like the first. Whoever has the
+    /// old one has to be given the new one.
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE`: somebody else has the port meanwhile.
+    /// `EADDRINUSE`: another's file is at the path, or somebody listens there; `EOPNOTSUPP`: whoever has made the socket is
+    /// somebody else, or it has no file: an abstract name is taken for as long as anybody has the socket.
+    pub fn bound_anew(&self) -> Result<Self, BindError> {
+        let refused = |errno| BindError::new(&self.addr, "bind anew", errno);
+        let (Addr::Unix(path), Some(file)) = (&self.addr, &self.file) else {
+            return Err(refused(Errno::OPNOTSUPP));
+        };
+        if file.is_replaced() {
+            return Err(refused(Errno::ADDRINUSE));
+        }
+        bind_path(&self.addr, path, Options { replace_stale: true, ..self.options })
+    }
+
+    /// Listens again, after somebody has shut it down. Whoever waited in the queue then is gone.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE`: somebody else has the port meanwhile; `EOPNOTSUPP`: a Unix socket cannot: [`Listener::bound_anew`].
     pub fn listen_again(&self) -> io::Result<()> {
+        if matches!(self.addr, Addr::Unix(_) | Addr::Abstract(_)) {
+            return Err(Errno::OPNOTSUPP.into()); // listen(2) would say that it does.
+        }
         if let Some(addr) = self.addr.socket_addr() {
             // A port that the kernel chose goes with the shutdown, unseen by getsockname(2). One that was asked for stays, and
             // binding is EINVAL.
@@ -115,7 +150,7 @@ impl Listener {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(net::listen(&self.fd, backlog(self.backlog))?)
+        Ok(net::listen(&self.fd, backlog(self.options.backlog))?)
     }
 
     /// A descriptor of a socket that another process has made and uses: whether calls wait is a flag of the socket, and stays
@@ -127,7 +162,7 @@ impl Listener {
     pub fn of_another(fd: OwnedFd) -> io::Result<Self> {
         let kind = Kind::of(&fd)?;
         let addr = local_addr(&fd, kind)?;
-        Ok(Self { fd, kind, addr, backlog: None, _file: None })
+        Ok(Self { fd, kind, addr, options: Options::default(), file: None })
     }
 
     /// Another descriptor of the same socket, close-on-exec, for a process that shall share it.
@@ -187,7 +222,7 @@ fn bind_inet(
     let fd = bound.map_err(|(step, errno)| BindError::new(addr, step, errno))?;
     let addr =
         local_addr(&fd, kind).map_err(|errno| BindError::new(addr, "ask for the address of", errno))?;
-    Ok(Listener { fd, kind, addr, backlog: options.backlog, _file: None })
+    Ok(Listener { fd, kind, addr, options, file: None })
 }
 
 type Bound = Result<OwnedFd, (&'static str, Errno)>;
@@ -278,8 +313,7 @@ fn bind_path(addr: &Addr, path: &Path, options: Options) -> Result<Listener, Bin
     file.set_mode(options.mode).map_err(|error| failed("set the permissions of", error))?;
     file.set_owner(options.owner, options.group).map_err(|error| failed("set the owner of", error))?;
     listen(&fd, Kind::Stream, options).map_err(|(step, errno)| failed(step, errno.into()))?;
-    let (kind, backlog) = (Kind::Stream, options.backlog);
-    Ok(Listener { fd, kind, addr: addr.clone(), backlog, _file: Some(file) })
+    Ok(Listener { fd, kind: Kind::Stream, addr: addr.clone(), options, file: Some(file) })
 }
 
 fn bind_abstract(addr: &Addr, name: &[u8], options: Options) -> Result<Listener, BindError> {
@@ -288,8 +322,7 @@ fn bind_abstract(addr: &Addr, name: &[u8], options: Options) -> Result<Listener,
     let name = SocketAddrUnix::new_abstract_name(name).map_err(|errno| failed("bind", errno))?;
     net::bind(&fd, &name).map_err(|errno| failed("bind", errno))?;
     listen(&fd, Kind::Stream, options).map_err(|(step, errno)| failed(step, errno))?;
-    let (kind, backlog) = (Kind::Stream, options.backlog);
-    Ok(Listener { fd, kind, addr: addr.clone(), backlog, _file: None })
+    Ok(Listener { fd, kind: Kind::Stream, addr: addr.clone(), options, file: None })
 }
 
 fn resolve(addr: &Addr, name: &str, port: u16) -> Result<SocketAddr, BindError> {

@@ -62,6 +62,14 @@ impl SocketFile {
         Ok(Self { path, identity })
     }
 
+    /// Whether something else is at the path by now. Nothing at all is nobody's.
+    pub(crate) fn is_replaced(&self) -> bool {
+        match identity(&self.path) {
+            Ok(found) => found != self.identity,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// Adds permission bits.
     pub(crate) fn add_mode(&self, bits: u32) -> io::Result<()> {
         if bits == 0 {

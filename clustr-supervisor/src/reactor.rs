@@ -13,6 +13,7 @@ use std::time::Duration;
 use clustr_core::{Time, WorkerId};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::event::epoll;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -71,6 +72,8 @@ pub(crate) struct Reactor {
     again: Vec<Wake>,
     timer: OwnedFd,
     armed: Option<Time>,
+    /// Watches for ends alone, which mio cannot: whoever arrives is no end.
+    hang_ups: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,7 @@ impl Reactor {
             again: Vec::new(),
             timer,
             armed: None,
+            hang_ups: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         };
         let token = reactor.seat(Wake::Timer);
         reactor.poll.registry().register(
@@ -98,6 +102,9 @@ impl Reactor {
             token,
             Interest::READABLE,
         )?;
+        let token = reactor.seat(Wake::HungUp);
+        let hang_ups = SourceFd(&reactor.hang_ups.as_raw_fd());
+        reactor.poll.registry().register(&mut { hang_ups }, token, Interest::READABLE)?;
         Ok(reactor)
     }
 
@@ -111,10 +118,17 @@ impl Reactor {
         self.register_for(source, wake, Interest::READABLE)
     }
 
-    /// Watches a listener for its end alone: whoever arrives there wakes nobody. `EPOLLHUP` needs no asking (epoll_ctl(2)); what
-    /// is asked for has to be something that never comes, and arrivals are `EPOLLIN` and `EPOLLPRI` (sock_def_readable).
-    pub(crate) fn register_hang_up(&mut self, source: impl AsFd, wake: Wake) -> io::Result<Registration> {
-        self.register_for(source, wake, Interest::WRITABLE)
+    /// Watches a listener for its end alone, which is [`Wake::HungUp`]: whoever arrives there wakes nobody. `EPOLLHUP` needs no
+    /// asking (epoll_ctl(2)); a Unix socket that is shut down for reading says `EPOLLRDHUP` alone, and refuses everybody.
+    pub(crate) fn watch_for_end(&self, source: impl AsFd) -> io::Result<()> {
+        let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.hang_ups, source, epoll::EventData::new_u64(0), ends)?)
+    }
+
+    /// Before such a listener is closed.
+    pub(crate) fn forget_end(&self, source: impl AsFd) {
+        // A source that the kernel no longer knows is just as well forgotten.
+        let _ = epoll::delete(&self.hang_ups, source);
     }
 
     fn register_for(
@@ -168,6 +182,9 @@ impl Reactor {
         if woken.contains(&Wake::Timer) {
             self.expire();
         }
+        if woken.contains(&Wake::HungUp) {
+            self.take_ends();
+        }
         Ok(())
     }
 
@@ -188,6 +205,12 @@ impl Reactor {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.timer, &mut count);
         self.armed = None;
+    }
+
+    /// Takes what has ended, so that the next end is an edge again. Whoever looks sees for itself which it was.
+    fn take_ends(&self) {
+        let mut ended = Vec::with_capacity(EVENTS_MAX);
+        let _ = epoll::wait(&self.hang_ups, rustix::buffer::spare_capacity(&mut ended), Some(&ZERO));
     }
 
     fn seat(&mut self, wake: Wake) -> Token {
@@ -268,9 +291,15 @@ mod tests {
 
     #[test]
     fn a_listener_that_is_watched_for_its_end_alone_wakes_nobody_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let unix_clients: Vec<_> =
+            (0..3).map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap()).collect();
         let mut reactor = Reactor::new().unwrap();
+        reactor.watch_for_end(&unix).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        reactor.register_hang_up(&listener, Wake::HungUp).unwrap();
+        reactor.watch_for_end(&listener).unwrap();
         let address = listener.local_addr().unwrap();
         let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let mut woken = Vec::new();
@@ -278,13 +307,19 @@ mod tests {
         while woken.is_empty() {
             reactor.wait(Some(soon), &mut woken).unwrap();
         }
-        assert_eq!(woken, [Wake::Timer], "{} clients have come", clients.len());
-        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
-        woken.clear();
-        while woken.is_empty() {
-            reactor.wait(None, &mut woken).unwrap();
+        assert_eq!(woken, [Wake::Timer], "{} clients have come", clients.len() + unix_clients.len());
+        for (socket, how) in [
+            (listener.as_fd(), rustix::net::Shutdown::Both),
+            (unix.as_fd(), rustix::net::Shutdown::Read),
+            (unix.as_fd(), rustix::net::Shutdown::Both),
+        ] {
+            rustix::net::shutdown(socket, how).unwrap();
+            woken.clear();
+            while woken.is_empty() {
+                reactor.wait(None, &mut woken).unwrap();
+            }
+            assert_eq!(woken, [Wake::HungUp]);
         }
-        assert_eq!(woken, [Wake::HungUp]);
     }
 
     #[test]

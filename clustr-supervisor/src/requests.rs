@@ -46,6 +46,7 @@ impl Supervisor {
         match request.ask {
             Ask::Status { slot, connections } => {
                 self.sharing.look_for_strangers(self.now);
+                self.revive();
                 let reply = match slot.filter(|slot| !self.has_slot(*slot)) {
                     Some(_) => Reply::refused(id, "no-such-slot", "there is no such slot".into(), None),
                     None => {

@@ -219,7 +219,7 @@ impl Supervisor {
         self.pump();
         self.hand_over();
         self.tend_queues();
-        self.sharing.watch_listeners(&mut self.reactor);
+        self.tend_listeners();
         Ok(())
     }
 

@@ -74,6 +74,6 @@ impl Streaks {
 const fn counts(why: Why) -> bool {
     match why {
         Why::Failing(_) | Why::Worn(Wear::MaxRss) => true,
-        Why::Worn(Wear::MaxAge | Wear::MaxRequests | Wear::Schedule | Wear::Stranded) => false,
+        Why::Worn(Wear::MaxAge | Wear::MaxRequests | Wear::Schedule | Wear::Stranded | Wear::Deaf) => false,
     }
 }

@@ -162,6 +162,11 @@ impl Responder {
         self.try_held(keeper)
     }
 
+    /// What is kept at this address is dead: no name of it comes back, and the next bind there is a first one.
+    pub fn abandon(&mut self, addr: &Addr) {
+        self.spares.retain(|spare| *addr != Addr::Unix(spare.path().into()));
+    }
+
     /// Answers the calls of a worker that are stopped now, in their order; `seen` is what they have shown.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //! In a table that is [`queueing`](Table::queueing), what is held in common is the port: each worker is answered with a
 //! queue of its own on it, which whoever calls chooses.
 
+mod replace;
 mod tickets;
 
 use std::borrow::Cow;
@@ -214,8 +215,7 @@ impl Table {
     /// queue is refused: not to be called for a worker that was told to leave and will have a successor. What closed
     /// is returned, for whoever watches it.
     pub fn closed(&mut self, worker: u64, key: &str) -> Option<Closed> {
-        // A worker may say anything.
-        let place = self.entries.iter().position(|entry| entry.key == key)?;
+        let place = self.entries.iter().position(|entry| entry.key == key)?; // A worker may say anything.
         let is_over = self.entries[place].let_go(worker) && self.entries[place].is_idle();
         is_over.then(|| self.entries.remove(place).into())
     }

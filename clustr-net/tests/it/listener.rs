@@ -228,3 +228,40 @@ fn nothing_leaks_whether_binding_works_or_not() {
     assert_eq!(open_descriptors(), before);
     assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
 }
+
+#[test]
+fn a_unix_socket_that_was_shut_down_is_seen_to_be_deaf_and_bound_anew() {
+    for how in [rustix::net::Shutdown::Read, rustix::net::Shutdown::Both] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let options = Options { mode: Some(0o640), ..Options::default() };
+        let first = Listener::bind(&Addr::Unix(path.clone()), options).unwrap();
+        let waiting = UnixStream::connect(&path).unwrap();
+        assert!(first.is_listening().unwrap(), "somebody who waits is no end");
+        rustix::net::shutdown(&first, how).unwrap();
+        assert!(!first.is_listening().unwrap() && UnixStream::connect(&path).is_err());
+        assert_eq!(first.listen_again().unwrap_err().raw_os_error(), Some(Errno::OPNOTSUPP.raw_os_error()));
+        let second = first.bound_anew().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        drop((first, waiting));
+        assert!(second.is_listening().unwrap() && UnixStream::connect(&path).is_ok());
+    }
+}
+
+#[test]
+fn no_socket_is_bound_anew_over_anothers_file_nor_at_an_abstract_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let listener = Listener::bind(&Addr::Unix(path.clone()), Options::default()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let refused = |listener: &Listener| listener.bound_anew().unwrap_err().errno();
+    assert_eq!(
+        refused(&listener),
+        Some(Errno::ADDRINUSE.raw_os_error()),
+        "a stale file of somebody else stays"
+    );
+    assert!(path.exists());
+    let nameless = bind(&format!("unix:@clustr-anew-{}", std::process::id()));
+    assert_eq!(refused(&nameless), Some(Errno::OPNOTSUPP.raw_os_error()));
+}

@@ -83,6 +83,18 @@ impl Intercept {
         self.listened.ready(id);
     }
 
+    /// What workers have bound under this number is dead: whoever binds there from now on is the first. Says whether it was
+    /// theirs.
+    pub(super) fn abandon(&mut self, number: u64, addr: &Addr) -> bool {
+        let before = self.kept.numbers.len();
+        self.kept.numbers.retain(|(_, kept)| *kept != number);
+        let is_theirs = self.kept.numbers.len() < before;
+        if is_theirs {
+            self.responder.abandon(addr);
+        }
+        is_theirs
+    }
+
     fn tell_once(&mut self, detail: String, hint: Option<String>) -> Option<Fact> {
         let is_news = self.told.len() < TOLD_MAX && self.told.insert(detail.clone());
         is_news.then_some(Fact::Warning { detail, hint })

@@ -30,6 +30,9 @@ pub(crate) const SERVICE: Duration = Duration::from_millis(100);
 
 /// What a worker of these tests does; `kind` is the test's word for it.
 pub(crate) fn serve(kind: &str) {
+    if kind.starts_with("unix-") {
+        return crate::shut::serve(kind);
+    }
     if kind == "deaf" {
         let number = std::env::var(clustr_net::handoff::CHANNEL_VARIABLE).unwrap().parse().unwrap();
         drop(clustr_net::inherited::claim(number).unwrap());

@@ -11,4 +11,5 @@ mod fixture;
 mod notices;
 mod probes;
 mod queues;
+mod shut;
 mod transcripts;
