@@ -6,7 +6,7 @@
 pub(crate) mod absent;
 mod asking;
 mod examples;
-mod faults;
+pub(crate) mod faults;
 pub(crate) mod listen;
 pub(crate) mod run;
 pub(crate) mod values;
@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
@@ -47,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a program as N workers, in the foreground, until Ctrl-C
-    #[command(override_usage = "clustr run [OPTIONS] -- COMMAND [ARG]...", after_help = examples::RUN,
+    #[command(override_usage = "clustr run [OPTIONS] -- COMMAND [ARG]...\n       clustr run [OPTIONS] [--file FILE]", after_help = examples::RUN,
         after_long_help = examples::run_long())]
     Run(RunArgs),
     /// Show the workers: state, pid, uptime, restarts, CPU, memory
@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// List every primary of this user
     List(ListArgs),
     /// Say what `run` would do, without doing it
-    #[command(override_usage = "clustr check [RUN OPTIONS] -- COMMAND [ARG]...", after_help = examples::CHECK)]
+    #[command(override_usage = "clustr check [RUN OPTIONS] -- COMMAND [ARG]...\n       clustr check [RUN OPTIONS] [FILE]", after_help = examples::CHECK)]
     Check(CheckArgs),
     /// Show a cluster at work: a server, a load on it, and workers that may be killed
     #[command(after_help = examples::DEMO)]
@@ -112,10 +112,29 @@ pub(crate) struct Place {
     pub(crate) control: Option<PathBuf>,
 }
 
+/// Which configuration file is meant, and what of it.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct FileArgs {
+    /// Read what to run from this file, and work in its folder [default: clustr.toml, where no COMMAND is given]
+    #[arg(
+        short = 'f',
+        long,
+        value_name = "FILE",
+        conflicts_with = "command",
+        help_heading = "Configuration file"
+    )]
+    pub(crate) file: Option<PathBuf>,
+    /// With what its table [profile.NAME] says differently
+    #[arg(long, value_name = "NAME", conflicts_with = "command", help_heading = "Configuration file")]
+    pub(crate) profile: Option<String>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) options: RunOptions,
+    #[command(flatten)]
+    pub(crate) from: FileArgs,
     /// In the background: returns when every worker is ready, or fails with its last output. Ctrl-C before that ends it
     #[arg(short = 'd', long, help_heading = "Output")]
     pub(crate) detach: bool,
@@ -132,11 +151,16 @@ pub(crate) struct RunArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
+    /// The configuration file: the same as --file
+    #[arg(value_name = "FILE", conflicts_with_all = ["file", "command"])]
+    pub(crate) path: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) options: RunOptions,
-    /// A configuration file: not in this version
-    #[arg(hide = true)]
-    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) from: FileArgs,
+    /// As JSON, for scripts
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
     /// The program and its arguments
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub(crate) command: Vec<OsString>,
@@ -183,6 +207,30 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     Cli::try_parse_from(&words).map_err(|error| faults::explain(error, &words))
 }
 
+/// The options of `run` or `check`, with words from a file before those of the command line, so that these win; what may be
+/// repeated adds up. Of other commands, those of the file alone.
+///
+/// # Errors
+/// They make no sense together.
+pub(crate) fn beside(from_file: &[OsString]) -> Result<RunOptions, Failure> {
+    let own: Vec<OsString> = std::env::args_os().collect();
+    let takes_options = own.get(1).is_some_and(|word| word == "run" || word == "check");
+    if !takes_options {
+        let matches = run::definition().try_get_matches_from(from_file);
+        let options = matches.and_then(|matches| RunOptions::from_arg_matches(&matches));
+        return options.map_err(|error| faults::explain(error, from_file));
+    }
+    let words: Vec<OsString> = own[..2].iter().chain(from_file).chain(&own[2..]).cloned().collect();
+    let last_wins = |command: clap::Command| command.args_override_self(true);
+    let definition = Cli::command().mut_subcommand("run", last_wins).mut_subcommand("check", last_wins);
+    let cli = definition.try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let command = cli.map_err(|error| faults::explain(error, &own))?.command;
+    if let Command::Run(RunArgs { options, .. }) | Command::Check(CheckArgs { options, .. }) = command {
+        return Ok(options);
+    }
+    unreachable!("the second word is one of these two")
+}
+
 /// Whether JSON was wished for by words that make no sense together: before `--`, all of them are ours.
 pub(crate) fn asks_for_json() -> bool {
     std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
@@ -204,8 +252,8 @@ impl Cli {
             // What runs in the background writes a log; to the script speaks who started it.
             Command::Run(args) => args.json && args.detached.is_none(),
             Command::Version { json } => *json,
-            Command::Check(_)
-            | Command::Demo(_)
+            Command::Check(args) => args.json,
+            Command::Demo(_)
             | Command::Completions { .. }
             | Command::DemoWorker { .. }
             | Command::Absent(_) => false,

@@ -32,6 +32,8 @@ pub(crate) enum Failure {
     Launch(LaunchError),
     /// The rules make no sense together.
     Policy(PolicyError),
+    /// A configuration file cannot be used: what, all that is wrong with it, and something to type.
+    ConfigFile { what: String, detail: Option<String>, hint: Option<String> },
     /// A file of variables cannot be used.
     EnvFile(EnvFileError),
     /// A folder to work in is none.
@@ -123,6 +125,9 @@ impl Failure {
                 Saying::Error(report.detail(Some(&error.detail())).hint(Some(&error.hint())))
             }
             Self::Policy(error) => Saying::Error(policy(*error)),
+            Self::ConfigFile { what, detail, hint } => Saying::Error(
+                Report::new(exit_code::CONFIG, what).detail(detail.as_deref()).hint(hint.as_deref()),
+            ),
             Self::EnvFile(error) => Saying::Error(env_file(error)),
             Self::Cwd(dir) => Saying::Error(Report::new(
                 exit_code::USAGE,

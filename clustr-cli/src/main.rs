@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod clock;
 mod commands;
+mod config_file;
 mod demo;
 mod dotenv;
 mod exit_code;

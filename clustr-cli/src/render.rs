@@ -6,6 +6,7 @@
 pub(crate) mod plain;
 pub(crate) mod progress;
 pub(crate) mod screen;
+pub(crate) mod secrets;
 pub(crate) mod table;
 pub(crate) mod units;
 

@@ -185,8 +185,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
     golden!(place.transcript(&[
         "run --log journal -- node app.js",
         "run --log file:app.log -- node app.js",
-        "check clustr.toml",
-        "check",
         "logs -f",
         "doctor",
     ]));

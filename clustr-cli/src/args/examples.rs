@@ -36,6 +36,8 @@ Examples:
   clustr run --restart transient --stop-timeout 30s -- node worker.js
   clustr run -d -- node app.js               in the background: returns when it is ready
   clustr run --listen :3001 -- ./server      a server that takes its listener from LISTEN_FDS
+  clustr run                                 what clustr.toml says; options given beside it win
+  clustr run -d -f /srv/shop/clustr.toml --profile production
 
 In the background, output goes to NAME.log in $CLUSTR_STATE_DIR, else /var/log/clustr for root, else
 $XDG_STATE_HOME/clustr or ~/.local/state/clustr; full at 8 MB, it becomes NAME.log.1, and a new one begins.
@@ -96,10 +98,13 @@ Examples:
   clustr stop --name shop --timeout 1m";
 
 pub(super) const CHECK: &str = "\
-It takes the options of `run`, finds the command, counts the workers, and prints what it found.
+It takes the options of `run`, finds the command, counts the workers, and prints what it found, but
+no secrets. Of a configuration file, everything that is wrong is said at once; exit code 78.
 
-Example:
-  clustr check -n 4 --env-file .env -- node app.js";
+Examples:
+  clustr check -n 4 --env-file .env -- node app.js
+  clustr check                               clustr.toml
+  clustr check --profile production --json";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -130,11 +135,11 @@ pub(super) fn after_long() -> String {
     );
     text.push_str("  NO_COLOR                   no colours\n");
     let commands: Vec<&str> = absent::COMMANDS.iter().map(|(name, _)| *name).collect();
-    let _ = write!(text, "\nNot in this version: {}, configuration files.", commands.join(", "));
+    let _ = write!(text, "\nNot in this version: {}.", commands.join(", "));
     text
 }
 
 /// The end of `clustr run --help`.
 pub(super) fn run_long() -> String {
-    format!("{RUN}\n\nNot in this version: --log journal|file:PATH, configuration files.")
+    format!("{RUN}\n\nNot in this version: --log journal|file:PATH.")
 }

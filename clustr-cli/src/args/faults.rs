@@ -1,6 +1,7 @@
 //! What clap finds wrong, in clustr's own words.
 //!
-//! Owns the translation of a parser's error into what, detail and hint. Never prints. Called by `args::parse`.
+//! Owns the translation of a parser's error into what, detail and hint. Never prints. Called by `args::parse`, and for values that
+//! stand in a file by `config_file::keys`.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -26,6 +27,47 @@ pub(super) fn explain(error: clap::Error, words: &[OsString]) -> Failure {
         _ => other(&error),
     };
     Failure::Usage(usage)
+}
+
+/// A value that makes no sense, without the option before it: why, and what to write instead.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ValueFault {
+    pub(crate) why: String,
+    pub(crate) instead: Option<String>,
+}
+
+/// The fault of a value by itself; `None`: that is not what is wrong.
+#[expect(clippy::wildcard_enum_match_arm, reason = "clap's kinds are not ours; new ones may come")]
+pub(crate) fn of_value(error: &clap::Error) -> Option<ValueFault> {
+    match error.kind() {
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {}
+        _ => return None,
+    }
+    let value = said(error, ContextKind::InvalidValue).unwrap_or_default();
+    Some(match error.source().and_then(|source| source.downcast_ref::<ValueError>()) {
+        Some(ValueError::Invalid { why, instead }) => {
+            ValueFault { why: why.clone(), instead: Some(instead.clone()) }
+        }
+        Some(ValueError::Absent { instead }) => {
+            ValueFault { why: format!("'{value}' is not in this version"), instead: Some(instead.clone()) }
+        }
+        None if value.is_empty() => ValueFault { why: "it is empty".to_owned(), instead: None },
+        None => ValueFault { why: other(error).what, instead: None },
+    })
+}
+
+/// What is wrong with options that are each right: which one, and why.
+#[expect(clippy::wildcard_enum_match_arm, reason = "clap's kinds are not ours; new ones may come")]
+pub(crate) fn of_set(error: &clap::Error) -> Option<(String, String)> {
+    let name =
+        |text: &str| text.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_owned();
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => {
+            let missing = name(&argument(error));
+            Some((missing.clone(), format!("'{missing}' is missing")))
+        }
+        _ => Some((name(&argument(error)), other(error).what)),
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "clap's kinds are not ours; new ones may come")]

@@ -15,6 +15,12 @@ use clustr_supervisor::config::{Balance, Listen, NewsFormat, Output, Probe, Read
 use super::listen;
 use super::values::{self, Choice, HangTimeout, Variable, Workers};
 
+/// The options by themselves, for words that come from a file: the last of two wins.
+pub(crate) fn definition() -> clap::Command {
+    let bare = clap::Command::new("run").no_binary_name(true).disable_help_flag(true);
+    RunOptions::augment_args(bare.args_override_self(true))
+}
+
 /// How a socket reaches a worker.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Delivery {

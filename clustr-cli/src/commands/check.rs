@@ -1,8 +1,10 @@
 //! `clustr check`: what `run` would do, without doing it.
 //!
-//! Owns the listing. The plan is the one that `run` makes; the command is looked up as the primary would.
+//! Owns the listing, in which no secret stands. The plan is the one that `run` makes; the command is looked up as the primary would.
 
-use std::path::Path;
+mod picture;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clustr_core::Backoff;
@@ -17,17 +19,23 @@ use crate::args::CheckArgs;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::names::shell_line;
-use crate::render::{self, plain, units};
+use crate::render::{self, plain, secrets, units};
 
 pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
-    if args.file.is_some() || args.command.is_empty() {
-        let instead = "clustr check -- COMMAND".to_owned();
-        return Err(Failure::Absent("configuration files are".to_owned(), instead));
+    let CheckArgs { path, mut from, options, json, command } = args;
+    from.file = from.file.or(path);
+    let (plans, origin) = plan::gather(from, options, command, Vec::new())?;
+    let found = |plan: &Plan| clustr_supervisor::find_program(&plan.config.program);
+    let found: Vec<PathBuf> = plans.iter().map(found).collect::<Result<_, _>>()?;
+    let apps: Vec<(&Plan, &Path)> = plans.iter().zip(found.iter().map(PathBuf::as_path)).collect();
+    if json {
+        render::json(&picture::json(&apps, origin.as_ref())?)?;
+    } else {
+        let listings: Result<Vec<String>, StartError> =
+            apps.iter().map(|(plan, found)| listing(plan, found)).collect();
+        render::output(&listings?.join("\n"))?;
     }
-    let plan = plan::make(args.options, args.command, Vec::new())?;
-    let found = clustr_supervisor::find_program(&plan.config.program)?;
-    render::output(&listing(&plan, &found)?)?;
-    if let Some((what, instead)) = &plan.odd {
+    for (what, instead) in plans.iter().filter_map(|plan| plan.odd.as_ref()) {
         render::warning(what, instead);
     }
     Ok(exit_code::DONE)
@@ -82,9 +90,13 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
     if let Some(control) = control {
         rows.push(("control", control.display().to_string()));
     }
-    if !program.env.is_empty() {
-        let names: Vec<_> = program.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
-        rows.push(("variables", names.join(", ")));
+    let variables = secrets::shown(&program.env).into_iter().map(|(name, value)| format!("{name}={value}"));
+    let variables: Vec<String> = variables.collect();
+    if !variables.is_empty() {
+        rows.push(("variables", shell_line(variables)));
+    }
+    if !plan.after.is_empty() {
+        rows.push(("after", plan.after.join(", ")));
     }
     Ok(rows.iter().map(|(word, text)| format!("{word:<11}{}\n", plain::line(text))).collect())
 }
@@ -126,14 +138,17 @@ fn sharing_words(config: &Config) -> Result<String, StartError> {
 }
 
 fn delivery_words(delivery: Delivery, listens: bool) -> String {
+    delivery_list(delivery, listens).join(", ")
+}
+
+fn delivery_list(delivery: Delivery, listens: bool) -> Vec<&'static str> {
     let ways = [
         ("fds", listens && (delivery.fds || delivery.channel)),
         ("channel", listens && delivery.channel),
         ("node", delivery.node),
         ("intercept", delivery.intercept),
     ];
-    let words: Vec<&str> = ways.iter().filter(|(_, is_there)| *is_there).map(|(word, _)| *word).collect();
-    words.join(", ")
+    ways.iter().filter(|(_, is_there)| *is_there).map(|(word, _)| *word).collect()
 }
 
 fn ready_word(ready: &ReadyWhen) -> String {

@@ -21,7 +21,7 @@ use serde::Serialize;
 use interrupt::Interrupt;
 use log::Log;
 
-use super::plan;
+use super::plan::{self, Origin};
 use crate::args::RunArgs;
 use crate::client::{Client, ClientError};
 use crate::clock::Deadline;
@@ -40,15 +40,15 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Starts it, and waits until it serves.
 pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     let json = args.json;
-    if args.options.log == Some(Output::Inherit) {
+    let (plans, origin) = plan::gather(args.from, args.options, args.command, Vec::new())?;
+    let plan = plan::only(plans)?;
+    if plan.config.output == Output::Inherit {
         return Err(Failure::Usage(Usage {
             what: "--detach and --log inherit cannot be given together".to_owned(),
             detail: Some("in the background the output goes to a file, which has to stay short".to_owned()),
             hint: Some("leave --log out".to_owned()),
         }));
     }
-    let by_path = args.options.control.clone();
-    let plan = plan::make(args.options, args.command, Vec::new())?;
     // What cannot be started at all is said at once, and here.
     clustr_supervisor::find_program(&plan.config.program)?;
     if let Some((what, instead)) = &plan.odd {
@@ -60,8 +60,8 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
         return Err(StartError::name_taken(&name, control, holder).into());
     }
     let interrupt = Interrupt::listen().map_err(Background::Start)?;
-    let log = Log::open(log::path(by_path, &name)?)?;
-    let child = start(&log)?;
+    let log = Log::open(log::path(plan.control_asked, &name)?)?;
+    let child = start(&log, origin.as_ref())?;
     let mut start = Start { child, log, name, interrupt };
     let status = start.await_ready(&control, json)?;
     start.tell(&status, &control, json)
@@ -73,13 +73,16 @@ pub(super) fn leave_terminal() {
     let _ = rustix::process::setsid();
 }
 
-/// The same command, told that it is what runs in the background.
-fn start(log: &Log) -> Result<Child, Failure> {
+/// The same command, told that it is what runs in the background; in the folder where it was typed.
+fn start(log: &Log, origin: Option<&Origin>) -> Result<Child, Failure> {
     let mut words = std::env::args_os();
     let itself = words.next().unwrap_or_else(|| "clustr".into());
     #[expect(clippy::disallowed_methods, reason = "it is a primary that is started, and no worker")]
     let mut command = Command::new("/proc/self/exe");
     command.arg0(itself).args(["run", "--detached"]).arg(&log.path).args(words.skip(1));
+    if let Some(Origin { typed_in, .. }) = origin {
+        command.current_dir(typed_in);
+    }
     let output = || log.file.try_clone().map(Stdio::from).map_err(Background::Start);
     command.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
     Ok(command.spawn().map_err(Background::Start)?)

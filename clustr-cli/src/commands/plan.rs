@@ -1,9 +1,10 @@
 //! From `run`'s options to a primary's configuration.
 //!
 //! Owns the defaults that depend on the machine and the environment: how many workers, which name, where the control
-//! socket is. Never starts anything. Called by `run` and `check`.
+//! socket is. Never starts anything. Called by `run`, `check` and `apply`.
 
 mod delivery;
+mod file;
 mod probes;
 
 use std::ffi::OsString;
@@ -25,7 +26,9 @@ use crate::launch_form::{self, Form};
 use crate::render::{self, Stream};
 use crate::{dotenv, names};
 
-/// What `run` would do.
+pub(super) use file::{Origin, gather};
+
+/// What `run` would do with one app.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) config: Config,
@@ -33,6 +36,23 @@ pub(crate) struct Plan {
     pub(crate) workers: u32,
     /// What should be known about the command: what, and what to type instead.
     pub(crate) odd: Option<(String, String)>,
+    /// The apps that have to be ready before it starts.
+    pub(crate) after: Vec<String>,
+    /// Where its control socket was wished to be, if anybody has wished.
+    pub(crate) control_asked: Option<PathBuf>,
+}
+
+/// The one app of them.
+///
+/// # Errors
+/// There are several, which this version cannot run under one primary.
+pub(super) fn only(plans: Vec<Plan>) -> Result<Plan, Failure> {
+    let [plan] = <[Plan; 1]>::try_from(plans).map_err(|plans| {
+        let names: Vec<&str> = plans.iter().map(|plan| plan.config.name.as_str()).collect();
+        let what = format!("several apps under one primary ({}) are", names.join(", "));
+        Failure::Absent(what, "a file for each of them".to_owned())
+    })?;
+    Ok(plan)
 }
 
 /// Makes the plan, or says what is wrong with the wishes.
@@ -44,7 +64,6 @@ pub(crate) fn make(
     command: Vec<OsString>,
     inherited: Vec<(u32, OwnedFd)>,
 ) -> Result<Plan, Failure> {
-    refuse_nothing(&command)?;
     let workers = count_workers(options.workers)?;
     let cwd = working_folder(options.cwd.as_deref())?;
     let share = share(options.share);
@@ -60,6 +79,7 @@ pub(crate) fn make(
     let fresh_env = fresh_env(&options);
     let live = probes::live(&options);
     let name = options.name.unwrap_or_else(|| names::of_command(&command, &cwd));
+    let control_asked = options.control.clone();
     let control = control_path(options.control, &name)?;
     let mut config = Config {
         name,
@@ -93,20 +113,7 @@ pub(crate) fn make(
         subreaper: true,
     };
     config.balance = balance(options.balance, config.chosen_share().map_err(StartError::from)?.share)?;
-    Ok(Plan { config, workers, odd })
-}
-
-fn refuse_nothing(command: &[OsString]) -> Result<(), Failure> {
-    if command.is_empty() {
-        return Err(Failure::Usage(Usage {
-            what: "no command is given".to_owned(),
-            detail: Some(
-                "configuration files, which `run` would read then, are not in this version".to_owned(),
-            ),
-            hint: Some("clustr run -- node app.js".to_owned()),
-        }));
-    }
-    Ok(())
+    Ok(Plan { config, workers, odd, after: Vec::new(), control_asked })
 }
 
 /// Whether the command's form speaks against node's channel, where that is all it gets.
@@ -259,15 +266,17 @@ fn fresh_env(options: &RunOptions) -> Option<FreshEnv> {
     }
     let named = options.env.clone();
     let read = files.clone();
-    let fresh = FreshEnv::new(move || {
-        variables(&read, &named).map_err(|failure| match failure.saying() {
-            Saying::Error(Report { what, detail, .. }) => {
-                detail.map_or_else(|| what.clone(), |detail| format!("{what}: {detail}"))
-            }
-            Saying::Help(_) | Saying::ShortHelp(_) | Saying::Silence(_) => "its variables".to_owned(),
-        })
-    });
+    let fresh = FreshEnv::new(move || variables(&read, &named).map_err(|failure| in_words(&failure)));
     Some(fresh.of_files(files))
+}
+
+fn in_words(failure: &Failure) -> String {
+    match failure.saying() {
+        Saying::Error(Report { what, detail, .. }) => {
+            detail.map_or_else(|| what.clone(), |detail| format!("{what}: {detail}"))
+        }
+        Saying::Help(_) | Saying::ShortHelp(_) | Saying::Silence(_) => "its variables".to_owned(),
+    }
 }
 
 fn control_path(asked: Option<PathBuf>, name: &str) -> Result<PathBuf, Failure> {

@@ -22,7 +22,8 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     if let Some(parent) = args.options.die_with_parent {
         end_with(parent)?;
     }
-    let mut plan = plan::make(args.options, args.command, inherited)?;
+    let (plans, _) = plan::gather(args.from, args.options, args.command, inherited)?;
+    let mut plan = plan::only(plans)?;
     if let Some(path) = args.detached {
         detach::leave_terminal();
         plan.config.log_file = Some(LogFile { path, bytes_max: detach::LOG_BYTES_MAX });

@@ -9,6 +9,7 @@
 mod harness;
 
 mod bad_versions;
+mod config_file;
 mod control;
 mod demo;
 mod detach;

@@ -45,6 +45,7 @@ const MAY_SHIP: &[(&str, &[&str])] = &[
             "serde",
             "serde_json",
             "thiserror",
+            "toml",
         ],
     ),
     (

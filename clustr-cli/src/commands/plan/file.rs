@@ -1,0 +1,118 @@
+//! From a configuration file to plans, one an app.
+//!
+//! Owns which file, and the folder in which everything in it is meant: its own. Never reads it: `config_file` does. Called by
+//! `run`, `check` and `apply`.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use clustr_supervisor::config::FreshEnv;
+
+use super::{Plan, in_words, make, variables};
+use crate::args::{self, FileArgs, RunOptions};
+use crate::config_file::{self, Wanted};
+use crate::failure::Failure;
+
+/// Where plans come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Origin {
+    /// The file, in the folder that is the current one by now.
+    pub(crate) file: PathBuf,
+    /// The same, as it was typed.
+    pub(crate) typed: PathBuf,
+    pub(crate) profile: Option<String>,
+    /// The primary's name, where the file has several apps.
+    pub(crate) name: Option<String>,
+    /// The folder in which the command was typed.
+    pub(crate) typed_in: PathBuf,
+}
+
+/// What was asked for: a command with its options, or a file.
+///
+/// # Errors
+/// The first wish that cannot be met; of a file, everything that makes no sense in it.
+pub(crate) fn gather(
+    from: FileArgs,
+    options: RunOptions,
+    command: Vec<OsString>,
+    inherited: Vec<(u32, OwnedFd)>,
+) -> Result<(Vec<Plan>, Option<Origin>), Failure> {
+    if !command.is_empty() {
+        return Ok((vec![make(options, command, inherited)?], None));
+    }
+    let mut origin = enter(from)?;
+    let wanted = origin.read()?;
+    origin.name.clone_from(&wanted.name);
+    let mut inherited = Some(inherited);
+    let (mut plans, mut faults) = (Vec::new(), Vec::new());
+    for app in &wanted.apps {
+        match plan(app, &mut origin, inherited.take().unwrap_or_default()) {
+            Ok(plan) => plans.push(plan),
+            Err(failure) => faults.push(app.blame(failure)?),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(wanted.source.refuse(faults));
+    }
+    Ok((plans, Some(origin)))
+}
+
+impl Origin {
+    fn read(&self) -> Result<Wanted, Failure> {
+        Wanted::read(&self.file, &self.typed, self.profile.as_deref())
+    }
+}
+
+/// Everything in a file is meant from its folder: paths in it, and the programs that it starts.
+fn enter(FileArgs { file, profile }: FileArgs) -> Result<Origin, Failure> {
+    let typed = config_file::find(file)?;
+    let typed_in = std::env::current_dir().unwrap_or_default();
+    let folder = typed.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let file = match (folder, typed.file_name()) {
+        // That it is not there is said better by whoever reads it.
+        (Some(folder), Some(name)) if std::env::set_current_dir(folder).is_ok() => name.into(),
+        _ => typed.clone(),
+    };
+    Ok(Origin { file, typed, profile, name: None, typed_in })
+}
+
+fn plan(
+    app: &config_file::App,
+    origin: &mut Origin,
+    inherited: Vec<(u32, OwnedFd)>,
+) -> Result<Plan, Failure> {
+    let mut options = args::beside(&app.words)?;
+    if app.name.is_some() && app.name != options.name {
+        // The name that the command line gives is the primary's.
+        origin.name = std::mem::replace(&mut options.name, app.name.clone());
+    }
+    let files = options.env_file.clone();
+    let is_read_again = files.iter().all(|file| file.is_file());
+    let mut plan = make(options, app.command.clone(), inherited)?;
+    plan.after.clone_from(&app.after);
+    plan.config.fresh_env = is_read_again.then(|| fresh_env(origin.clone(), app.name.clone(), files));
+    Ok(plan)
+}
+
+/// How its variables are read anew at a reload: from the file, and from those that it names.
+fn fresh_env(origin: Origin, app: Option<String>, mut files: Vec<PathBuf>) -> FreshEnv {
+    files.push(origin.file.clone());
+    let read = move || variables_now(&origin, app.as_deref()).map_err(|failure| in_words(&failure));
+    FreshEnv::new(read).of_files(files)
+}
+
+type Variables = Vec<(OsString, OsString)>;
+
+fn variables_now(origin: &Origin, app: Option<&str>) -> Result<Variables, Failure> {
+    let wanted = origin.read()?;
+    let Some(app) = wanted.apps.iter().find(|one| one.name.as_deref() == app) else {
+        return Err(Failure::ConfigFile {
+            what: format!("'{}' has no app '{}' any more", origin.typed.display(), app.unwrap_or_default()),
+            detail: None,
+            hint: None,
+        });
+    };
+    let options = args::beside(&app.words)?;
+    variables(&options.env_file, &options.env)
+}
