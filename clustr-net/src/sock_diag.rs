@@ -109,7 +109,7 @@ pub fn listening(kind: Kind, port: u16) -> io::Result<Vec<Listening>> {
         Kind::Stream => 1 << LISTEN,
         Kind::Datagram => 1 << CLOSED,
     };
-    let entries = ask(kind, states, port)?;
+    let entries = ask(kind, states, port, ENTRIES_MAX)?;
     let as_listening = |entry: Entry| Listening {
         addr: entry.local,
         inode: entry.inode.into(),
@@ -127,7 +127,7 @@ pub fn listening(kind: Kind, port: u16) -> io::Result<Vec<Listening>> {
 ///
 /// As [`listening`].
 pub fn half_open(port: u16) -> io::Result<BTreeSet<HalfOpen>> {
-    let entries = ask(Kind::Stream, 1 << SYN_RECV | 1 << NEW_SYN_RECV, port)?;
+    let entries = ask(Kind::Stream, 1 << SYN_RECV | 1 << NEW_SYN_RECV, port, ENTRIES_MAX)?;
     let as_half = |entry: Entry| HalfOpen { local: entry.local, remote: entry.remote, cookie: entry.cookie };
     Ok(entries.into_iter().map(as_half).collect())
 }
@@ -138,7 +138,7 @@ pub fn half_open(port: u16) -> io::Result<BTreeSet<HalfOpen>> {
 ///
 /// As [`listening`].
 pub fn established(port: u16) -> io::Result<Vec<u64>> {
-    let entries = ask(Kind::Stream, 1 << ESTABLISHED, port)?;
+    let entries = ask(Kind::Stream, 1 << ESTABLISHED, port, ENTRIES_MAX)?;
     // What waits to be accepted belongs to no descriptor yet.
     Ok(entries.into_iter().map(|entry| u64::from(entry.inode)).filter(|inode| *inode != 0).collect())
 }
@@ -149,7 +149,16 @@ pub fn established(port: u16) -> io::Result<Vec<u64>> {
 ///
 /// As [`listening`].
 pub fn connections(port: u16) -> io::Result<Vec<Connected>> {
-    let entries = ask(Kind::Stream, 1 << ESTABLISHED | 1 << CLOSE_WAIT, port)?;
+    some_connections(port, ENTRIES_MAX)
+}
+
+/// As [`connections`], and no more than about `count_max` of them, accepted or not: those that the kernel finds first.
+///
+/// # Errors
+///
+/// As [`listening`].
+pub fn some_connections(port: u16, count_max: usize) -> io::Result<Vec<Connected>> {
+    let entries = ask(Kind::Stream, 1 << ESTABLISHED | 1 << CLOSE_WAIT, port, count_max)?;
     let is_accepted = |entry: &Entry| entry.inode != 0;
     let as_connected = |entry: Entry| Connected {
         inode: entry.inode.into(),
@@ -214,7 +223,7 @@ struct Entry {
     quiet: Option<Quiet>,
 }
 
-fn ask(kind: Kind, states: u32, port: u16) -> io::Result<Vec<Entry>> {
+fn ask(kind: Kind, states: u32, port: u16, count_max: usize) -> io::Result<Vec<Entry>> {
     let netlink = net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -224,7 +233,11 @@ fn ask(kind: Kind, states: u32, port: u16) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for family in [AddressFamily::INET, AddressFamily::INET6] {
         net::send(&netlink, &request(family, kind, states, port), SendFlags::empty())?;
-        read_answer(&netlink, port, &mut entries)?;
+        read_answer(&netlink, port, &mut entries, count_max)?;
+        if entries.len() >= count_max {
+            // What more there is the kernel has not listed yet: it does so as it is read.
+            break;
+        }
     }
     Ok(entries)
 }
@@ -247,9 +260,9 @@ fn request(family: AddressFamily, kind: Kind, states: u32, port: u16) -> [u8; 72
     bytes
 }
 
-fn read_answer(netlink: &OwnedFd, port: u16, entries: &mut Vec<Entry>) -> io::Result<()> {
+fn read_answer(netlink: &OwnedFd, port: u16, entries: &mut Vec<Entry>, count_max: usize) -> io::Result<()> {
     let mut buffer = vec![0; ANSWER_BYTES];
-    loop {
+    while entries.len() < count_max {
         let (filled, len) = net::recv(netlink, buffer.as_mut_slice(), RecvFlags::TRUNC)?;
         if len > filled {
             return Err(ErrorKind::InvalidData.into());
@@ -257,13 +270,14 @@ fn read_answer(netlink: &OwnedFd, port: u16, entries: &mut Vec<Entry>) -> io::Re
         for message in messages(&buffer[..filled]) {
             match message? {
                 Message::Done => return Ok(()),
-                Message::Socket(entry) if entry.local.port() == port && entries.len() < ENTRIES_MAX => {
+                Message::Socket(entry) if entry.local.port() == port && entries.len() < count_max => {
                     entries.push(entry);
                 }
                 Message::Socket(_) | Message::Other => {}
             }
         }
     }
+    Ok(())
 }
 
 enum Message {

@@ -5,7 +5,9 @@
 
 use clustr_core::{Event, SlotId, SlotState, Wear, WorkerId};
 
-use crate::process::accepted_by;
+use std::cell::RefCell;
+
+use crate::process::{Sampler, Sight};
 use crate::supervisor::{Supervisor, is_hopeful};
 
 impl Supervisor {
@@ -21,7 +23,11 @@ impl Supervisor {
             return self.sharing.leave_queues();
         }
         let workers = &self.workers;
-        let accepted = |id: WorkerId, port: u16| accepted_by(workers.get(&id)?.process.id(), port);
+        let sampler = RefCell::new(Sampler::new());
+        let accepted = |id: WorkerId, port: u16| {
+            let worker = workers.get(&id);
+            worker.map_or(Sight::Nothing, |worker| sampler.borrow_mut().look(worker.process.id(), port))
+        };
         for event in self.sharing.look_around(&mut self.reactor, &accepted, self.now) {
             self.hear_of_health(event);
         }

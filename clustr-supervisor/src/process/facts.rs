@@ -55,6 +55,18 @@ pub(crate) fn sockets(pid: u32, left: &mut usize) -> Option<Vec<u64>> {
     Some(inodes)
 }
 
+/// The inode of one descriptor, if it is a socket.
+pub(super) fn socket(pid: u32, file: usize) -> Option<u64> {
+    let target = fs::read_link(format!("/proc/{pid}/fd/{file}")).ok()?;
+    socket_inode(target.to_str()?)
+}
+
+/// Above all numbers of its descriptors: FDSize in proc_pid_status(5), a power of two as a rule.
+pub(super) fn table_size(pid: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("FDSize:"))?.trim().parse().ok()
+}
+
 /// `socket:[4026531]`.
 fn socket_inode(target: &str) -> Option<u64> {
     target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()

@@ -16,7 +16,7 @@ pub(crate) use courtesy::Courtesy;
 pub(crate) use facts::{sockets, usage};
 pub(crate) use lookup::{LookupError, examine, lookup};
 pub(crate) use orphans::{Orphans, Record};
-pub(crate) use sockets::{accepted_by, holds_listener, socket_inodes};
+pub(crate) use sockets::{Sample, Sampler, Sight, holds_listener, socket_inodes};
 pub(crate) use spawn::{Launcher, Outfit, Places, SpawnError};
 pub(crate) use tree::Strangers;
 

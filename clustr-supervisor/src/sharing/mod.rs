@@ -332,7 +332,7 @@ impl Sharing {
     }
 
     /// Looks for whom clients wait without end, and who goes on; queues that stand still are steered around.
-    /// `accepted` lists which connections to a port a worker has.
+    /// `accepted` shows which connections to a port a worker has.
     pub(crate) fn look_around(
         &mut self,
         reactor: &mut Reactor,

@@ -117,6 +117,16 @@ impl<K: Copy + Ord> Health<K> {
         self.lives(key, now)
     }
 
+    /// What was said of a queue could not be looked into yet: it is said again at the next look.
+    pub(super) fn postpone(&mut self, key: K, change: Change) {
+        let Some(mark) = self.marks.get_mut(&key) else { return };
+        match change {
+            Change::Suspect => mark.suspect = None,
+            Change::Hangs => mark.hangs = false,
+            Change::StandsStill | Change::Moves { .. } => {}
+        }
+    }
+
     /// We have taken somebody out of a queue.
     pub(super) fn took(&mut self, key: K) {
         if let Some(mark) = self.marks.get_mut(&key) {
@@ -320,6 +330,20 @@ mod tests {
         let mut health = Health::new(Duration::ZERO, Duration::MAX);
         stand_still(&mut health, 1, Time::ZERO);
         assert_eq!(health.look(1, 3, health.verdict_at().unwrap()), None, "without a timeout");
+    }
+
+    #[test]
+    fn what_could_not_be_looked_into_is_said_again() {
+        let mut health = Health::new(Duration::ZERO, HANG);
+        let at = stand_still(&mut health, 1, Time::ZERO);
+        for (wait, change) in [(HANG / 4, Change::Suspect), (HANG, Change::Hangs)] {
+            for _ in 0..3 {
+                assert_eq!(health.look(1, 3, at + wait), Some(change));
+                health.postpone(1, change);
+                assert!(!health.hangs(1));
+            }
+            assert_eq!(health.look(1, 3, at + wait), Some(change));
+        }
     }
 
     #[test]

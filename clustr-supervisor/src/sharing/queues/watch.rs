@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 
 use super::health::{Change, Health};
 use super::rhythm::Rhythm;
-use super::witness::{Look, Witness};
+use super::witness::Witness;
 use super::{Seat, Seats, not_steered};
+use crate::process::Sight;
 use crate::reactor::{Reactor, Wake};
 use crate::sharing::revive;
 
@@ -33,8 +34,8 @@ const STICKY_PATIENCE: Duration = Duration::from_secs(1);
 /// A queue by its port and its number there.
 type Key = (u64, QueueId);
 
-/// Which connections to a port a worker has accepted, by inode; `None` where that cannot be seen. Costs milliseconds.
-pub(crate) type Accepted<'a> = &'a dyn Fn(WorkerId, u16) -> Option<BTreeSet<u64>>;
+/// Which connections to a port a worker has accepted. Costs milliseconds.
+pub(crate) type Accepted<'a> = &'a dyn Fn(WorkerId, u16) -> Sight;
 
 /// What is known of queues from outside.
 #[derive(Debug)]
@@ -86,15 +87,29 @@ impl Watch {
     }
 
     /// What a look at one queue shows; before it counts as hanging, what its worker has accepted is looked at too.
-    fn look(&mut self, seat: &Seat, waiting: u32, look: Look<'_>, now: Time) -> Option<Change> {
+    fn look(
+        &mut self,
+        seat: &Seat,
+        waiting: u32,
+        look: impl Fn(Option<WorkerId>) -> Sight,
+        now: Time,
+    ) -> Option<Change> {
         let key = seat.key();
         let change = self.health.look(key, waiting, now)?;
-        match change {
-            Change::Suspect => self.witness.remember(key, look(seat.holder)),
-            Change::Hangs if self.witness.has_seen_it_accept(key, || look(seat.holder)) => {
+        if matches!(change, Change::StandsStill | Change::Moves { .. }) {
+            self.witness.forget(key);
+            return Some(change);
+        }
+        match (look(seat.holder), change) {
+            (Sight::Later, _) => {
+                self.health.postpone(key, change);
+                return None;
+            }
+            (Sight::Sample(has), Change::Suspect) => self.witness.remember(key, has),
+            (Sight::Sample(has), _) if self.witness.has_seen_it_accept(key, &has) => {
                 return self.health.accepts(key, now);
             }
-            Change::Hangs | Change::StandsStill | Change::Moves { .. } => self.witness.forget(key),
+            (Sight::Sample(_) | Sight::Nothing, _) => self.witness.forget(key),
         }
         Some(change)
     }
@@ -202,7 +217,7 @@ impl Seats {
     }
 
     /// At the end of a turn: looks if it is time, and says who hangs, and who does not any more.
-    /// `accepted` lists which connections to a port a worker has.
+    /// `accepted` shows which connections to a port a worker has.
     pub(crate) fn look_around(
         &mut self,
         table: &mut Table,
@@ -295,12 +310,12 @@ impl Seats {
         if queues.kind() == Kind::Datagram {
             return (changes, is_deaf);
         }
-        let look = |id: Option<WorkerId>| accepted(id?, queues.port());
+        let look = |id: Option<WorkerId>| id.map_or(Sight::Nothing, |id| accepted(id, queues.port()));
         // Where two workers have one queue, it does not tell which of them accepts.
         for seat in self.seats.iter().filter(|seat| seat.number == number && seat.before.is_none()) {
             match queues.waiting(seat.queue) {
                 Ok(waiting) => {
-                    let change = self.watch.look(seat, waiting, &look, now);
+                    let change = self.watch.look(seat, waiting, look, now);
                     changes.extend(change.map(|change| (seat.holder, change)));
                 }
                 Err(error) => is_deaf |= matches!(error, QueueError::Deaf),
