@@ -27,7 +27,8 @@ pub(crate) fn feed() {
     above.ready("serving").unwrap();
     loop {
         if !is_quiet() {
-            above.alive().unwrap();
+            // One word in time is enough; a primary that gets no turn has its queue full of them.
+            let _ = above.alive();
         }
         std::thread::park_timeout(std::time::Duration::from_micros(micros / 10));
     }
@@ -41,7 +42,7 @@ fn a_worker_that_is_silent_for_too_long_is_replaced_and_one_that_is_not_stays() 
         listening(Share::PerWorker, "watched")(config);
         config.program.env.push((FOLDER.into(), path.into()));
         config.ready = ReadyWhen::Notify;
-        config.watchdog = Some(std::time::Duration::from_millis(500));
+        config.watchdog = Some(std::time::Duration::from_secs(2));
     });
     let pids = primary.pids();
     let mut news = News::of(&primary);
@@ -50,14 +51,18 @@ fn a_worker_that_is_silent_for_too_long_is_replaced_and_one_that_is_not_stays() 
     let failing = news.next(&["failing", "exited"]);
     assert_eq!((&failing["slot"], &failing["ailment"]), (&0.into(), &"watchdog".into()), "{failing}");
     std::fs::remove_file(folder.path().join("silent")).unwrap();
-    // It has recovered, or its replacement was faster.
-    let kind = news.next(&["recovered", "renewed"])["news"].clone();
-    if kind == "recovered" {
-        assert_eq!(primary.pids(), pids);
-    } else {
-        news.next(&["exited"]);
-        assert_eq!(primary.pids()[1], pids[1]);
-    }
+    // It has recovered, or its replacement was faster; the other one has its worker in any case.
+    news.next(&["recovered", "renewed"]);
+    let began = Instant::now();
+    let left = loop {
+        let left = primary.pids();
+        if left.len() == pids.len() {
+            break left;
+        }
+        assert!(began.elapsed() < DEADLINE, "{}", primary.status());
+        std::thread::yield_now();
+    };
+    assert_eq!(left[1], pids[1]);
 }
 
 /// The socket that a worker was told of, as procfs shows it.
