@@ -311,6 +311,32 @@ fn a_stranger_on_an_idle_port_is_named_when_somebody_asks_for_the_status() {
 }
 
 #[test]
+fn a_stranger_on_a_port_of_datagrams_is_named_at_a_change_of_ours_and_in_the_status() {
+    let primary = Primary::start_with(2, |config| {
+        queued(config);
+        config.listen.push(Listen::new("datagrams", "udp:127.0.0.1:0".parse().unwrap()));
+    });
+    let status = primary.status();
+    let address = status["apps"][0]["listeners"][1]["address"].as_str().unwrap().to_owned();
+    let theirs: SocketAddr = address.strip_prefix("udp:").unwrap().parse().unwrap();
+    let mut news = primary.news();
+    let join = || {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        sockopt::set_socket_reuseport(&socket, true).unwrap();
+        rustix::net::bind(&socket, &theirs).unwrap();
+        socket
+    };
+    let first = join();
+    primary.connect().send(r#"{"id":9,"cmd":"scale","to":3}"#);
+    let warning = news.wait_for("listens on");
+    assert!(warning.contains(&format!("process {} listens on {address} as well", std::process::id())));
+    let shown = &primary.status()["apps"][0]["listeners"][1]["strangers"];
+    assert_eq!(shown[0]["takes_clients"], false, "{shown}");
+    drop(first);
+    assert!(primary.status()["apps"][0]["listeners"][1]["strangers"].is_null());
+}
+
+#[test]
 fn a_stranger_beside_the_port_that_takes_clients_is_named_in_the_news_and_in_the_status() {
     let primary = Primary::start_with(2, |config| {
         queued(config);

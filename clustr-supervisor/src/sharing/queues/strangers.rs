@@ -16,8 +16,8 @@ use super::Seats;
 use crate::control::protocol::StrangerStatus;
 use crate::news::Fact;
 
-/// How long nothing more is told of one process on one port, however many sockets it opens there.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How long a process has to be away from a port until it is told of again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// Bound: strangers that are kept and named; more of them change nothing.
 const STRANGERS_MAX: usize = 256;
@@ -27,7 +27,7 @@ const STRANGERS_MAX: usize = 256;
 pub(super) struct Strangers {
     /// By inode.
     seen: BTreeMap<u64, Stranger>,
-    /// When, by port, process and what it gets.
+    /// When each was seen last, by port, process and what it gets: one process is told once, however many sockets it opens.
     told: BTreeMap<(u64, Option<u32>, bool), Time>,
 }
 
@@ -58,12 +58,13 @@ impl Seats {
                 .filter(|known| known.takes_clients == takes_clients);
             let is_new = known.is_none();
             let stranger = known.unwrap_or_else(|| Stranger::new(number, &socket, takes_clients, table));
-            if is_new && self.strangers.is_worth_telling(&stranger, now) {
+            if self.strangers.is_worth_telling(&stranger, now) && is_new {
                 self.facts.push(stranger.fact());
             }
             here.insert(socket.inode, stranger);
         }
         self.strangers.seen = here;
+        self.strangers.told.retain(|_, seen_at| now.since(*seen_at) < FORGOTTEN_AFTER);
     }
 
     /// Those on one port, as they were seen at the last look.
@@ -78,13 +79,9 @@ impl Seats {
 
 impl Strangers {
     fn is_worth_telling(&mut self, stranger: &Stranger, now: Time) -> bool {
-        self.told.retain(|_, at| now.since(*at) < TELL_EVERY);
         let key = (stranger.number, stranger.pid, stranger.takes_clients);
-        let is_fresh = !self.told.contains_key(&key) && self.told.len() < STRANGERS_MAX;
-        if is_fresh {
-            self.told.insert(key, now);
-        }
-        is_fresh
+        let has_room = self.told.len() < STRANGERS_MAX || self.told.contains_key(&key);
+        has_room && self.told.insert(key, now).is_none()
     }
 }
 
@@ -124,4 +121,26 @@ fn found(number: u64, queues: &mut Queues) -> Vec<(u64, Listening, bool)> {
     let within = queues.look().unwrap_or_default().into_iter().map(|socket| (number, socket, false));
     let beside = queues.neighbours().unwrap_or_default().into_iter().map(|socket| (number, socket, true));
     within.chain(beside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_once_while_it_is_there_and_again_when_it_has_been_away() {
+        let mut strangers = Strangers::default();
+        let stranger = Stranger { number: 1, pid: Some(7), address: String::new(), takes_clients: true };
+        let mut tells = |seconds: u64| {
+            let now = Time::ZERO + Duration::from_secs(seconds);
+            let is_news = strangers.is_worth_telling(&stranger, now);
+            strangers.told.retain(|_, seen_at| now.since(*seen_at) < FORGOTTEN_AFTER);
+            is_news
+        };
+        assert!(tells(1) && !tells(30) && !tells(80) && !tells(1000), "nobody has looked meanwhile");
+        strangers
+            .told
+            .retain(|_, seen_at| (Time::ZERO + Duration::from_secs(1061)).since(*seen_at) < FORGOTTEN_AFTER);
+        assert!(strangers.told.is_empty());
+    }
 }
