@@ -386,6 +386,8 @@ pub struct Above {
     pub notify_socket: Option<OsString>,
     /// How often it wants to hear that the primary is alive.
     pub watchdog: Option<Duration>,
+    /// What of its wishes could not be read, in words: it is said, and nothing else follows.
+    pub fault: Option<String>,
 }
 
 /// What becomes of the workers' output.

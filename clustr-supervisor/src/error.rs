@@ -170,6 +170,7 @@ impl ListenError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Bind(error) if matches!(error.addr(), Addr::Unix(_) | Addr::Abstract(_)) => unix_hint(error),
             Self::Bind(error) if error.errno() == Some(rustix::io::Errno::ADDRINUSE.raw_os_error()) => {
                 Some("ss -ltnp shows who has the port; or choose another one: --listen :0".into())
             }
@@ -205,6 +206,24 @@ impl ListenError {
                 Some("--share shared, or a program that speaks clustr's channel or node's".into())
             }
         }
+    }
+}
+
+/// A path has no port.
+fn unix_hint(error: &BindError) -> Option<String> {
+    let (addr, errno) = (error.addr(), error.errno().map(rustix::io::Errno::from_raw_os_error)?);
+    match errno {
+        rustix::io::Errno::ADDRINUSE => Some(
+            "ss -lxp shows who listens there; a file that is no socket has to be moved away first".into(),
+        ),
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+            let Addr::Unix(path) = addr else { return None };
+            Some(format!("mkdir -p {}", path.parent()?.display()))
+        }
+        rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => {
+            Some("a folder in which this user may make files: --listen unix:/tmp/app.sock".into())
+        }
+        _ => None,
     }
 }
 
@@ -271,5 +290,25 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 impl From<LookupError> for StartError {
     fn from(error: LookupError) -> Self {
         Self::Command { detail: error.to_string(), hint: error.hint() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clustr_net::{Listener, Options};
+
+    use super::*;
+
+    #[test]
+    fn the_hint_for_a_path_speaks_of_no_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let hint = |path: PathBuf| {
+            let error = Listener::bind(&Addr::Unix(path), Options::default()).unwrap_err();
+            ListenError::Bind(error).hint().unwrap()
+        };
+        let missing = folder.path().join("missing");
+        assert_eq!(hint(missing.join("app.sock")), format!("mkdir -p {}", missing.display()));
+        std::fs::write(&missing, "").unwrap();
+        assert!(hint(missing).contains("ss -lxp"));
     }
 }

@@ -48,11 +48,16 @@ pub(crate) struct Superior {
 }
 
 impl Superior {
-    /// `None` where nobody supervises us, or where there is no way to whoever does.
-    pub(crate) fn of(above: &Above, now: Time) -> Option<Self> {
-        let outbox = Outbox::new(above.notify_socket.as_deref()?).ok()?;
-        // Twice as often as it is asked for: sd_watchdog_enabled(3).
-        Some(Self { outbox, alive: above.watchdog.map(|every| (every / 2, now)) })
+    /// `None` where nobody supervises us, or where there is no way to whoever does: then `above` says why.
+    pub(crate) fn of(above: &mut Above, now: Time) -> Option<Self> {
+        match Outbox::new(above.notify_socket.as_deref()?) {
+            // Twice as often as it is asked for: sd_watchdog_enabled(3).
+            Ok(outbox) => Some(Self { outbox, alive: above.watchdog.map(|every| (every / 2, now)) }),
+            Err(error) => {
+                above.fault = Some(error.to_string());
+                None
+            }
+        }
     }
 
     /// Tells what is of interest to it. That nobody reads is no reason to stop.
@@ -84,6 +89,15 @@ impl Superior {
 }
 
 impl Supervisor {
+    /// Once, at the start: that whoever supervises us hears nothing would else be found out by its time-out.
+    pub(crate) fn announce_superior(&mut self) {
+        if let Some(fault) = self.superior_fault.take() {
+            let detail = format!("whoever supervises clustr is not told what it wants to hear: {fault}");
+            let hint = "unset NOTIFY_SOCKET WATCHDOG_USEC, or sd_notify(3)".to_owned();
+            self.tell(Fact::Warning { detail, hint: Some(hint) });
+        }
+    }
+
     /// Workers, or what they have started, have said something.
     pub(crate) fn hear_notices(&mut self) {
         for _ in 0..TURN_MESSAGES_MAX {
@@ -162,5 +176,19 @@ impl Supervisor {
             let why = format!("it has not said for {} that it is alive", span(millis(every)));
             self.fails(id, Ailment::Watchdog, why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_to_which_there_is_no_way_is_said() {
+        let mut above = Above { notify_socket: Some("relative".into()), ..Above::default() };
+        assert!(Superior::of(&mut above, Time::ZERO).is_none());
+        assert!(above.fault.unwrap().contains("\"relative\""));
+        let mut nobody = Above::default();
+        assert!(Superior::of(&mut nobody, Time::ZERO).is_none() && nobody.fault.is_none());
     }
 }

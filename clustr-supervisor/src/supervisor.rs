@@ -71,6 +71,8 @@ pub struct Supervisor {
     /// `None` where workers' notices would not be believed.
     pub(crate) notices: Option<Notices>,
     pub(crate) superior: Option<Superior>,
+    /// Why it is not told, until that has been said.
+    pub(crate) superior_fault: Option<String>,
     pub(crate) forgets_start: bool,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) next_unique_id: u64,
@@ -134,7 +136,8 @@ impl Supervisor {
             oom_kills: OomKills::here(now),
             short: BTreeMap::new(),
             notices,
-            superior: Superior::of(&config.above, now),
+            superior: Superior::of(&mut config.above, now),
+            superior_fault: config.above.fault,
             forgets_start: config.forgets_start,
             name: config.name,
             generations,
@@ -173,6 +176,7 @@ impl Supervisor {
         }
         self.hear_desk();
         self.announce_control();
+        self.announce_superior();
         self.announce_orphans();
         let actions = self.app.start(self.now);
         self.execute(actions);

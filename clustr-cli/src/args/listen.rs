@@ -40,10 +40,15 @@ fn parsed(address: &str) -> Result<Addr, ValueError> {
 /// What stands behind a comma and is no option belongs to the address, where that is a path; unless it is nearly one.
 fn refuse_misspelt(address: &str, text: &str) -> Result<(), ValueError> {
     let is_path = address.starts_with("unix:");
+    let mut is_among_options = false;
     for part in address.split(',').skip(1) {
         let name = options::name_of(part);
+        if NAMES.contains(&name) {
+            is_among_options = true;
+            continue;
+        }
         let meant = names::nearest(name, &NAMES).map(|meant| text.replacen(name, meant, 1));
-        if meant.is_some() || !is_path {
+        if meant.is_some() || is_among_options || !is_path {
             let why = format!("a listener has no option '{name}'");
             return Err(ValueError::new(why, meant.unwrap_or_else(|| EXAMPLE.to_owned())));
         }
@@ -95,6 +100,7 @@ mod tests {
     fn what_is_nearly_an_option_is_named() {
         assert_eq!(said(":3001,bcklog=5"), "a listener has no option 'bcklog'; :3001,backlog=5");
         assert_eq!(said("unix:/x.sock,mod=660"), "a listener has no option 'mod'; unix:/x.sock,mode=660");
+        assert!(said("unix:/x.sock,mode=660,grp=www").starts_with("a listener has no option 'grp'"));
         assert!(said(":3001,quick").starts_with("a listener has no option 'quick'"));
         assert!(said("fd:web").contains("no descriptor that is named 'web'"));
     }

@@ -242,9 +242,12 @@ const BACKOFF: Backoff = Backoff {
 /// What the environment of a service says: sd_notify(3), sd_watchdog_enabled(3).
 fn above() -> Above {
     let (usec, pid) = (std::env::var_os("WATCHDOG_USEC"), std::env::var_os("WATCHDOG_PID"));
+    let is_read = |usec: &std::ffi::OsStr| usec.to_str().is_some_and(|usec| usec.parse::<u64>().is_ok());
+    let fault = usec.as_deref().filter(|usec| !is_read(usec));
     Above {
         notify_socket: std::env::var_os(SOCKET_VARIABLE),
         watchdog: watchdog(usec.as_deref(), pid.as_deref(), std::process::id()),
+        fault: fault.map(|usec| format!("WATCHDOG_USEC {usec:?} is no number of microseconds")),
     }
 }
 

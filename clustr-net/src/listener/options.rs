@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 use nix::unistd::{Group, User};
 
-use crate::addr::Addr;
+use crate::addr::{Addr, Host};
 
 /// Every name that an option has.
 pub const NAMES: [&str; 13] = [
@@ -135,11 +135,13 @@ impl Options {
     ///
     /// [`OptionsError::Unknown`], [`OptionsError::Value`].
     pub fn and(self, text: &str) -> Result<Self, OptionsError> {
-        let mut options = self;
+        let (mut options, mut seen) = (self, Vec::new());
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) =
                 part.split_once('=').map_or((part, None), |(name, value)| (name, Some(value)));
             options.set(name, value)?;
+            refuse_contradiction(&seen, (name, value))?;
+            seen.push((name, value));
         }
         Ok(options)
     }
@@ -155,6 +157,7 @@ impl Options {
         let rules = [
             (self.backlog.is_some(), !udp && !fd, "backlog", "streams that are bound here"),
             (self.v6_only, tcp || udp, "v6only", "TCP and UDP"),
+            (self.v6_only, !is_v4(addr), "v6only", "IPv6"),
             (self.reuse_addr, udp, "reuse-addr", "UDP (TCP always has it)"),
             (self.reuse_port, tcp || udp, "reuse-port", "TCP and UDP"),
             (self.defer_accept.is_some(), tcp, "defer-accept", "TCP"),
@@ -173,7 +176,7 @@ impl Options {
         let failed = |fault| OptionsError::Value { name: name.to_owned(), fault };
         let flag = || value.map_or(Ok(true), |_| Err(failed("it takes no value")));
         let needed = || value.ok_or_else(|| failed("it needs a value"));
-        let number = || needed()?.parse().map(Some).map_err(|_| failed("its value is not a number"));
+        let number = || count(needed()?).map(Some).map_err(failed);
         match name {
             "backlog" => self.backlog = number()?,
             "v6only" => self.v6_only = flag()?,
@@ -183,7 +186,8 @@ impl Options {
             "nonblocking" => self.blocking = !flag()?,
             "defer-accept" => {
                 let span = seconds(needed()?);
-                self.defer_accept = Some(span.ok_or_else(|| failed("its value is not a time, as in 5s"))?);
+                self.defer_accept =
+                    Some(span.ok_or_else(|| failed("its value is not a time from 1s to 60m, as in 5s"))?);
             }
             "fast-open" | "fastopen" => self.fastopen = number()?,
             "mode" => {
@@ -208,12 +212,48 @@ impl Options {
     }
 }
 
+/// Of the same text, one thing is said once.
+fn refuse_contradiction(
+    before: &[(&str, Option<&str>)],
+    (name, value): (&str, Option<&str>),
+) -> Result<(), OptionsError> {
+    let subject = |name: &str| match name {
+        "nonblocking" => "blocking".to_owned(),
+        "fastopen" => "fast-open".to_owned(),
+        other => other.to_owned(),
+    };
+    let has_group = |(name, value): (&str, Option<&str>)| {
+        name == "group" || (name == "owner" && value.is_some_and(|value| value.contains(':')))
+    };
+    let is_twice = before.iter().any(|(other, _)| subject(other) == subject(name));
+    let is_twice = is_twice || (has_group((name, value)) && before.iter().any(|one| has_group(*one)));
+    let fault = "what it sets has been set before";
+    if is_twice { Err(OptionsError::Value { name: name.to_owned(), fault }) } else { Ok(()) }
+}
+
+const fn is_v4(addr: &Addr) -> bool {
+    match addr {
+        Addr::Tcp { host: Host::Ip(ip), .. } | Addr::Udp { host: Host::Ip(ip), .. } => ip.is_ipv4(),
+        Addr::Tcp { .. } | Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_) | Addr::Fd(_) => false,
+    }
+}
+
+/// What an `int` of the kernel holds.
+fn count(text: &str) -> Result<u32, &'static str> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err("its value is not a number");
+    }
+    let count = text.parse::<i32>().ok().and_then(|count| count.try_into().ok());
+    count.ok_or("its value is from 0 to 2147483647")
+}
+
 fn mode(text: &str) -> Option<u32> {
     let is_octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     u32::from_str_radix(text, 8).ok().filter(|&bits| is_octal && bits <= 0o777)
 }
 
-/// `5`, `5s`, `2m`: whole seconds, at least one.
+/// `5`, `5s`, `2m`: whole seconds, at least one and at most an hour, which is more than the kernel ever waits.
 fn seconds(text: &str) -> Option<u32> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let count: u32 = digits.parse().ok()?;
@@ -222,7 +262,7 @@ fn seconds(text: &str) -> Option<u32> {
         "m" => count.checked_mul(60),
         _ => None,
     };
-    seconds.filter(|&seconds| seconds > 0)
+    seconds.filter(|&seconds| (1..=3600).contains(&seconds))
 }
 
 fn user_id(text: &str) -> Option<u32> {
@@ -296,6 +336,8 @@ mod tests {
         assert_eq!(said(":1", "mode=660").unwrap(), "option \"mode\" is for Unix sockets with a file alone");
         assert!(said("udp::1", "backlog=1").is_some() && said("unix:@x", "owner=0").is_some());
         assert!(said("fd:3", "backlog=1").is_some() && said("fd:3", "nonblocking").is_none());
+        assert_eq!(said("127.0.0.1:1", "v6only").unwrap(), "option \"v6only\" is for IPv6 alone");
+        assert!(said("[::1]:1", "v6only").is_none() && said("localhost:1", "v6only").is_none());
         assert!(said("unix:/x", "v6only").is_some() && said(":1", "reuse-addr").is_some());
     }
 
@@ -305,6 +347,16 @@ mod tests {
         assert_eq!(said("back-log=1"), "a listener has no option \"back-log\"");
         assert_eq!(said("backlog"), "option \"backlog\": it needs a value");
         assert_eq!(said("backlog=-1"), "option \"backlog\": its value is not a number");
+        for (option, fault) in [
+            ("backlog=2147483648", "its value is from 0 to 2147483647"),
+            ("fast-open=99999999999", "its value is from 0 to 2147483647"),
+            ("defer-accept=61m", "its value is not a time from 1s to 60m, as in 5s"),
+            ("blocking,nonblocking", "what it sets has been set before"),
+            ("fast-open=1,fastopen=2", "what it sets has been set before"),
+            ("owner=0:0,group=1", "what it sets has been set before"),
+        ] {
+            assert!(said(option).ends_with(fault), "{option}: {}", said(option));
+        }
         assert_eq!(said("v6only=yes"), "option \"v6only\": it takes no value");
         for mode in ["0888", "1777", "+7", ""] {
             assert!(said(&format!("mode={mode}")).contains("octal"), "{mode}");

@@ -49,8 +49,12 @@ impl Config {
         let Some(wish) = self.wish().filter(|_| self.share == Share::Auto) else {
             return Ok(match self.share {
                 Share::Auto if self.delivery.intercept => {
-                    let why = Some("for a program that binds for itself".to_owned());
-                    Chosen { share: Share::PerWorker, why }
+                    let why = if self.listen.is_empty() {
+                        "for a program that binds for itself"
+                    } else {
+                        "as the program may bind for itself too"
+                    };
+                    Chosen { share: Share::PerWorker, why: Some(why.to_owned()) }
                 }
                 Share::Auto => Chosen { share: Share::Shared, why: None },
                 share @ (Share::Shared | Share::PerWorker | Share::Handoff) => Chosen { share, why: None },
