@@ -7,6 +7,7 @@
 //! Source: cgroups(7); the kernel's cgroup-v2.rst (`memory.events`), memory.rst (`memory.oom_control`); proc(5) (`vmstat`).
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use clustr_core::Time;
 
 /// How long after a kill was seen the end of a worker may be it: several are killed in one moment, and reaped one by one.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// What these files hold, or somewhat more.
+const FILE_BYTES: usize = 8 << 10;
 
 /// Who was out of memory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +43,7 @@ impl Shortage {
 pub(crate) struct OomKills {
     cgroup: Counter,
     host: Counter,
+    looked_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -58,15 +63,18 @@ impl OomKills {
     }
 
     fn at(cgroup: Option<PathBuf>, host: Option<PathBuf>, now: Time) -> Self {
-        let mut kills = Self { cgroup: Counter::new(cgroup), host: Counter::new(host) };
+        let mut kills = Self { cgroup: Counter::new(cgroup), host: Counter::new(host), looked_at: None };
         kills.look(now);
         kills
     }
 
-    /// Notes what was killed until now: it was nobody who starts only now.
+    /// Notes what was killed until now: it was nobody who starts only now. Of hundreds that start in one turn, the first
+    /// looks for all: the files are long, and their numbers made anew for each reader.
     pub(crate) fn look(&mut self, now: Time) {
-        self.cgroup.look(now);
-        self.host.look(now);
+        if self.looked_at.replace(now) != Some(now) {
+            self.cgroup.look(now);
+            self.host.look(now);
+        }
     }
 
     /// Whether a worker that has just ended by SIGKILL may be one of those that the kernel killed.
@@ -85,7 +93,7 @@ impl Counter {
         if now.since(self.seen_at) > FRESH {
             self.unclaimed = 0;
         }
-        let count = self.path.as_ref().and_then(|path| count(&fs::read_to_string(path).ok()?));
+        let count = self.path.as_ref().and_then(|path| count(&read(path).ok()?));
         let before = std::mem::replace(&mut self.last, count);
         let more = before.zip(count).map_or(0, |(before, count)| count.saturating_sub(before));
         if more > 0 {
@@ -100,6 +108,13 @@ impl Counter {
         self.unclaimed = self.unclaimed.saturating_sub(1);
         is_one
     }
+}
+
+/// Most of these files in one read: the kernel tells no size for which room could be made.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(FILE_BYTES);
+    fs::File::open(path)?.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The line `oom_kill N`, which all three files have.
@@ -162,6 +177,23 @@ mod tests {
         assert_eq!(kills.claim(at(9)), None, "it was somebody else");
         fs::remove_file(&cgroup).unwrap();
         assert_eq!(kills.claim(at(10)), None, "a counter that is gone has not moved");
+    }
+
+    #[test]
+    fn of_many_that_start_in_one_turn_the_first_looks_for_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = folder.path().join("vmstat");
+        write(&host, 0);
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let mut kills = OomKills::at(None, Some(host.clone()), at(0));
+        kills.look(at(1));
+        write(&host, 1);
+        kills.look(at(1));
+        assert_eq!(kills.host.last, Some(0), "the same turn");
+        assert_eq!(kills.claim(at(1)), Some(Shortage::Host), "an end is always looked into");
+        write(&host, 2);
+        kills.look(at(2));
+        assert_eq!(kills.host.last, Some(2), "the next turn");
     }
 
     #[test]
