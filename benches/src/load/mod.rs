@@ -191,12 +191,19 @@ impl Running {
     /// # Errors
     ///
     /// No descriptor, thread or local port was left.
-    pub fn join(self) -> io::Result<Tally> {
+    pub fn join(mut self) -> io::Result<Tally> {
         let mut whole = Tally::default();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             whole.add(thread.join().map_err(|_| io::Error::other("a load thread panicked"))??);
         }
         Ok(whole)
+    }
+}
+
+impl Drop for Running {
+    /// A load that nobody waits for any more, after an error, does not go on.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
     }
 }
 

@@ -104,7 +104,22 @@ impl Tally {
         }
     }
 
-    pub(super) fn add(&mut self, other: Self) {
+    /// How requests failed, by their kinds; nothing if none did.
+    #[must_use]
+    pub fn how_failed(&self) -> String {
+        let kinds = [
+            (self.refused, "refused"),
+            (self.reset, "reset"),
+            (self.timed_out, "timed out"),
+            (self.truncated, "truncated"),
+            (self.unasked, "not asked: every client waited"),
+        ];
+        let some = kinds.iter().filter(|(count, _)| *count > 0);
+        some.map(|(count, kind)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Counts everything that another one counted.
+    pub fn add(&mut self, other: Self) {
         self.issued += other.issued;
         self.success += other.success;
         self.refused += other.refused;
@@ -114,7 +129,8 @@ impl Tally {
         self.closed_idle += other.closed_idle;
         self.unasked += other.unasked;
         self.latency.add(&other.latency);
-        self.failures.extend(other.failures);
+        let room = FAILURES_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(other.failures.into_iter().take(room));
         self.elapsed = self.elapsed.max(other.elapsed);
         other.answers.into_iter().for_each(|(answer, count)| self.count_answer(answer, count));
     }
