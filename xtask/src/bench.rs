@@ -4,6 +4,7 @@
 //! other chore compiles what is heavy. Never measures anything itself.
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::{Outcome, nearest, peers, run};
 
@@ -11,12 +12,13 @@ use crate::{Outcome, nearest, peers, run};
 const PARTS: &str = include_str!("../../benches/parts.txt");
 
 /// The comparison's own options.
-const OPTIONS: &[&str] = &["--quick", "--peers", "--against", "--write", "--help"];
+const OPTIONS: &[&str] = &["--quick", "--peers", "--repeat", "--against", "--write", "--help"];
 
 /// What was asked for, with nothing unknown in it.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Asked {
     words: Vec<String>,
+    parts: Vec<String>,
     peers: Vec<&'static str>,
     help: bool,
 }
@@ -33,11 +35,17 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         println!("{}", help());
         return Ok(());
     }
+    let began = Instant::now();
     // One by one: what clustr is built with must not depend on what the benchmarks need of the same crates.
     run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
     run::run(benches("build").arg("--bins"))?;
+    if asked.wants("micro") {
+        run::run(&mut run::cargo(&["bench", "--package", "clustr-benches", "--no-run"]))?;
+    }
     peers::fetch(&asked.peers);
-    run::run(benches("run").args(["--bin", "bench", "--"]).args(&asked.words))
+    // What this took is missing to those who were promised an end within minutes.
+    let spent = ["--spent".to_owned(), began.elapsed().as_secs().to_string()];
+    run::run(benches("run").args(["--bin", "bench", "--"]).args(&asked.words).args(spent))
 }
 
 /// The chore `soak`.
@@ -54,10 +62,13 @@ fn benches(what: &str) -> std::process::Command {
 fn help() -> String {
     let names = peers::names().collect::<Vec<_>>().join(",");
     format!(
-        "cargo xtask bench [PART...] [--quick] [--peers {names}|none] [--against REPORT.json] [--write]\n\
+        "cargo xtask bench [PART...] [--quick] [--peers {names}|none]\n                  \
+         [--repeat N] [--against REPORT.json] [--write]\n\
          cargo xtask bench micro -- ARGS       criterion, with its own arguments\n\n{PARTS}all         all of these\n\n\
-         The report is in target/bench: report.md, report.json, plots. --against compares with an earlier report.json;\n\
-         --write puts the report into docs/performance.md."
+         --quick ends within 6 minutes, builds included, everything within 30: each part has a share of that, and as many\n\
+         rounds as fit. --repeat judges every goal in each of N runs. The report is in target/bench: report.md,\n\
+         report.json, plots. --against compares with an earlier report.json; --write puts all parts' report into\n\
+         docs/performance.md and README.md."
     )
 }
 
@@ -76,15 +87,31 @@ impl Asked {
                     asked.peers = peer_list(list)?;
                     Some(list.clone())
                 }
+                "--repeat" => Some(
+                    args.next()
+                        .and_then(|count| times(count))
+                        .ok_or("--repeat needs a number from 1 to 20")?,
+                ),
                 "--against" => Some(absolute(args.next().ok_or("--against needs a file")?)?),
-                "--quick" | "--write" | "all" => None,
-                part if parts().any(|known| known == part) => None,
+                "--quick" | "--write" => None,
+                part if part == "all" || parts().any(|known| known == part) => {
+                    asked.parts.push(part.to_owned());
+                    None
+                }
                 other => return Err(unknown(other)),
             };
             asked.words.push(arg.clone());
             asked.words.extend(value);
         }
+        if asked.words.iter().any(|word| word == "--write") && !parts().all(|part| asked.wants(part)) {
+            return Err("--write needs all parts: a page of some would have lost the others".to_owned());
+        }
         Ok(asked)
+    }
+
+    /// Whether a part is to be measured: nothing asked for is everything.
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|asked| asked == "all" || asked == part)
     }
 }
 
@@ -102,6 +129,11 @@ fn peer_list(list: &str) -> Result<Vec<&'static str>, String> {
         peers::names().find(|known| *known == name).ok_or_else(why)
     };
     asked.map(find).collect()
+}
+
+/// A number that the program will take.
+fn times(count: &str) -> Option<String> {
+    count.parse().is_ok_and(|count: u32| (1..=20).contains(&count)).then(|| count.to_owned())
 }
 
 /// The program runs elsewhere than whoever typed this.
@@ -147,12 +179,24 @@ mod tests {
             ("--quik", "'--quick'"),
             ("--peers pm3", "'pm2'"),
             ("--peers guncorn", "'gunicorn'"),
+            ("--peer node", "'--peers'"),
+            ("--repaet 3", "'--repeat'"),
         ] {
             let why = parse(typed).unwrap_err();
             assert!(why.contains(meant), "{why}");
         }
         assert!(parse("frobnicate").unwrap_err().contains("--help"));
+        assert!(parse("--repeat 0").unwrap_err().contains("1 to 20"));
         assert!(parse("--against no-such-file.json").unwrap_err().contains("no-such-file.json"));
+    }
+
+    #[test]
+    fn only_a_report_of_everything_is_written_into_the_pages() {
+        assert!(parse("throughput --write").unwrap_err().contains("all parts"));
+        for words in ["--write", "all --write", "--quick --write --peers none"] {
+            assert!(parse(words).unwrap().wants("memory"), "{words}");
+        }
+        assert!(!parse("throughput").unwrap().wants("micro"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<(), String> {
     match words {
         ["serve", port] => serve::serve(number(port)?),
+        ["serve-kept", port] => serve::serve_kept(number(port)?),
         ["worker"] => serve::worker(),
         ["passed"] => pass::worker(),
         ["pass", port, workers] => pass::primary(number(port)?, number(workers)?),

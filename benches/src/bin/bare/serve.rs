@@ -3,7 +3,7 @@
 //! Owns the answer. Never reads more of a request than arrives at once.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use clustr_net::Worker;
 
@@ -20,6 +20,28 @@ pub(crate) fn serve(port: u16) -> Result<(), String> {
         }
     });
     Ok(())
+}
+
+/// A thread for each connection, which is kept until its client closes it or says that it will.
+pub(crate) fn serve_kept(port: u16) -> Result<(), String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(text)?;
+    for stream in listener.incoming().flatten() {
+        stream.set_nodelay(true).map_err(text)?;
+        std::thread::spawn(move || answer_all(stream));
+    }
+    Ok(())
+}
+
+fn answer_all(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
+    const LAST: &[u8] = b"connection: close";
+    let mut request = [0; 1024];
+    while let Ok(count @ 1..) = stream.read(&mut request) {
+        let is_last = request[..count].windows(LAST.len()).any(|word| word.eq_ignore_ascii_case(LAST));
+        if stream.write_all(ANSWER).is_err() || is_last {
+            return;
+        }
+    }
 }
 
 /// The same as a worker of clustr, by `LISTEN_FDS` or clustr's channel, one connection at a time.

@@ -134,7 +134,13 @@ pub(crate) const GOALS: &[Goal] = &[
     ),
     at_most("pss-2", "primary's PSS, 2 workers", (2.5, "MB"), true, "code and heap of a primary"),
     at_most("pss-100", "primary's PSS, 100 workers", (3.5, "MB"), true, "kilobytes a worker"),
-    at_most("pss-growth", "more PSS after 100,000 connections", (0.2, "MB"), true, "pages touched once"),
+    at_most(
+        "pss-growth",
+        "more PSS after 100,000 connections (quick: 10,000)",
+        (0.2, "MB"),
+        true,
+        "pages touched once",
+    ),
     at_most("wake-ups", "wake-ups of an idle primary in 10 s", (0.0, ""), true, "nothing is to be done"),
     at_most(
         "restart-bare",
@@ -159,7 +165,7 @@ pub(crate) const GOALS: &[Goal] = &[
     ),
     at_most(
         "reload-lost",
-        "10 reloads under load: requests lost",
+        "10 reloads under load (quick: fewer): requests lost",
         (0.0, ""),
         true,
         "nothing: waiting clients wait on",

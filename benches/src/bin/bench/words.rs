@@ -4,6 +4,7 @@
 //! Never starts anything.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::parts::{PARTS, Part};
 use crate::peers::{KNOWN, Name};
@@ -16,8 +17,14 @@ pub(crate) struct Words {
     pub(crate) effort: Effort,
     /// An earlier run's JSON, to compare with.
     pub(crate) against: Option<PathBuf>,
-    /// Whether the report goes into `docs/performance.md`.
+    /// Whether the report goes into `docs/performance.md`, and its first numbers into the README.
     pub(crate) write: bool,
+    /// How often everything is measured.
+    pub(crate) times: u32,
+    /// What builds and downloads have taken.
+    pub(crate) spent: Duration,
+    /// The command as it was typed.
+    pub(crate) typed: String,
 }
 
 impl Words {
@@ -28,6 +35,9 @@ impl Words {
             effort: Effort::Full,
             against: None,
             write: false,
+            times: 1,
+            spent: Duration::ZERO,
+            typed: typed(words),
         };
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
@@ -36,6 +46,8 @@ impl Words {
                 "--quick" => asked.effort = Effort::Quick,
                 "--write" => asked.write = true,
                 "--against" => asked.against = Some(words.next().ok_or("--against needs a file")?.into()),
+                "--repeat" => asked.times = number(words.next(), 1..=TIMES_MAX)?,
+                "--spent" => asked.spent = Duration::from_secs(number(words.next(), 0..=u32::MAX)?.into()),
                 "--peers" => asked.peers = peers(words.next().ok_or("--peers needs names")?)?,
                 name => asked.parts.push(part(name)?),
             }
@@ -45,6 +57,30 @@ impl Words {
         }
         Ok(asked)
     }
+}
+
+/// What the chore adds was not typed.
+fn typed(words: &[String]) -> String {
+    let mut typed = String::from("cargo xtask bench");
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--spent" {
+            words.next();
+        } else {
+            typed.push(' ');
+            typed.push_str(word);
+        }
+    }
+    typed
+}
+
+/// Nobody means more.
+const TIMES_MAX: u32 = 20;
+
+fn number(word: Option<&str>, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    let word = word.unwrap_or_default();
+    let number = word.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("'{word}' is no number from {} to {}", range.start(), range.end()))
 }
 
 fn part(name: &str) -> Result<&'static Part, String> {
@@ -90,10 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn everything_may_be_measured_several_times() {
+        assert_eq!(parse("").unwrap().times, 1);
+        let asked = parse("--repeat 3 --spent 75").unwrap();
+        assert_eq!((asked.times, asked.spent), (3, Duration::from_secs(75)));
+        assert_eq!(asked.typed, "cargo xtask bench --repeat 3", "what the chore adds was not typed");
+    }
+
+    #[test]
     fn unknown_words_are_named() {
-        for (words, named) in
-            [("memroy", "memory"), ("--peers pm3", "pm2"), ("--against", "file"), ("--quik", "'--quik'")]
-        {
+        for (words, named) in [
+            ("memroy", "memory"),
+            ("--peers pm3", "pm2"),
+            ("--against", "file"),
+            ("--quik", "'--quik'"),
+            ("--repeat 0", "'0'"),
+            ("--repeat", "1 to 20"),
+        ] {
             let why = parse(words).err().unwrap();
             assert!(why.contains(named), "{why}");
         }

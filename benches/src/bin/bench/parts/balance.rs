@@ -11,7 +11,7 @@ use super::interleave;
 use super::lane::CLIENTS;
 use crate::peers::{self, App, Fleet, Name, Server};
 use crate::report::{Section, Table};
-use crate::setting::{Rounds, Setting};
+use crate::setting::{Done, Setting};
 
 const WORKERS: u32 = 4;
 
@@ -23,11 +23,12 @@ struct Lane {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let rounds = setting.pick(Rounds::new(1, 500), Rounds::new(3, 1_000));
+    let span = setting.pick(Duration::from_millis(500), Duration::from_secs(1));
     let mut lanes = lanes(setting)?;
-    interleave(setting, 1, &mut lanes, |lane| lane.name, Lane::wait)?;
-    interleave(setting, rounds.count, &mut lanes, |lane| lane.name, |lane| lane.run(rounds.span))?;
-    Ok(vec![section(&lanes, rounds)])
+    interleave(setting, setting.rounds(1, 1), &mut lanes, |lane| lane.name, Lane::wait)?;
+    let wanted = setting.rounds(1, 3);
+    let done = interleave(setting, wanted, &mut lanes, |lane| lane.name, |lane| lane.run(span))?;
+    Ok(vec![section(&lanes, done, span)])
 }
 
 fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
@@ -58,7 +59,7 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
     Ok(lanes)
 }
 
-fn section(lanes: &[Lane], rounds: Rounds) -> Section {
+fn section(lanes: &[Lane], done: Done, span: Duration) -> Section {
     let mut table = Table::new(&[("200 a second, %", 1), ("4 clients, %", 1), ("64 clients, %", 1)]);
     table.drawn = Some(2);
     for lane in lanes {
@@ -66,7 +67,7 @@ fn section(lanes: &[Lane], rounds: Rounds) -> Section {
     }
     let about = format!(
         "How unevenly {WORKERS} workers got short connections: standard deviation by mean (0 is even, 173 is all to one); \
-         {rounds} for each load."
+         {done} of {span:?} for each load."
     );
     Section::new("Balance", about, table)
 }

@@ -3,13 +3,13 @@
 //! Owns the two families, node workers and workers in Rust, each with the bare loop that passes connections to the same
 //! workers.
 
-use super::interleave;
-use super::lane::{CLIENTS, Lane, named};
+use std::time::Duration;
+
+use super::lane::{self, CLIENTS, LIMIT, Lane, named};
 use super::throughput::ROUND_ROBIN;
 use crate::peers::{self, App, Fleet, Name};
 use crate::report::{Section, Table};
-use crate::setting::{Rounds, Setting};
-use clustr_benches::series::Series;
+use crate::setting::{Done, Setting};
 
 const OURS: &str = "clustr, handoff to node";
 const LEAST: &str = "clustr, handoff to node, least-busy";
@@ -18,19 +18,10 @@ const NATIVE: &str = "clustr, handoff to Rust";
 const NATIVE_BARE: &str = "bare loop, connections for Rust workers";
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let rounds = setting.pick(Rounds::new(3, 400), Rounds::new(15, 700));
     let mut lanes = lanes(setting)?;
-    for lane in &lanes {
-        clustr_benches::load::run(&lane.short(rounds.span)).map_err(|error| error.to_string())?;
-    }
-    interleave(
-        setting,
-        rounds.count,
-        &mut lanes,
-        |lane| lane.name,
-        |lane| lane.run(&lane.short(rounds.span)),
-    )?;
-    Ok(vec![section(&lanes, rounds)])
+    let span = setting.pick(Duration::from_millis(400), Duration::from_millis(700));
+    let done = lane::measure(setting, setting.rounds(3, 15), &mut lanes, |lane| lane.short(span))?;
+    Ok(vec![section(&lanes, done, span)])
 }
 
 fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
@@ -47,10 +38,11 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
     ];
     lanes.extend(Lane::peer(setting, ROUND_ROBIN, Name::Node, "rr", fleet)?);
     lanes.extend(Lane::peer(setting, "PM2", Name::Pm2, "", fleet)?);
+    lanes.push(Lane::new(LIMIT, peers::bare(setting, "serve", fleet)?)?);
     Ok(lanes)
 }
 
-fn section(lanes: &[Lane], rounds: Rounds) -> Section {
+fn section(lanes: &[Lane], done: Done, span: Duration) -> Section {
     let mut table = Table::new(&[
         ("per second", 0),
         ("× its bare loop", 2),
@@ -60,17 +52,17 @@ fn section(lanes: &[Lane], rounds: Rounds) -> Section {
         ("× its bare loop's CPU", 2),
         ("failed", 0),
     ]);
-    for lane in lanes {
+    for lane in lanes.iter().filter(|lane| lane.name != LIMIT) {
         let bare = named(lanes, if lane.name.contains("Rust") { NATIVE_BARE } else { BARE });
         let node = named(lanes, ROUND_ROBIN).filter(|_| !lane.name.contains("Rust"));
         let faster = |other: Option<&Lane>| other.map(|other| lane.per_second.over(&other.per_second)).into();
         let dearer = bare.map(|bare| lane.cpu_ms.over(&bare.cpu_ms)).into();
-        let failed = Series::of(lane.failed as f64).into();
         let (speed, slow, cpu) = ((&lane.per_second).into(), (&lane.p99_ms).into(), (&lane.cpu_ms).into());
-        table.row(lane.name, vec![speed, faster(bare), faster(node), slow, cpu, dearer, failed]);
+        table.row(lane.name, vec![speed, faster(bare), faster(node), slow, cpu, dearer, lane.failures()]);
     }
-    let about = format!("{CLIENTS} clients at once, `Connection: close`, 2 workers; {rounds}.");
+    let about = format!("{CLIENTS} clients at once, `Connection: close`, 2 workers; {done} of {span:?}.");
     let mut section = Section::new("Connections handed over", about, table);
+    lane::mark_near_limit(&mut section, lanes);
     let speeds = [
         ("short-handoff-bare", OURS, BARE),
         ("short-handoff-rr", OURS, ROUND_ROBIN),

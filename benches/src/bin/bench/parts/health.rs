@@ -15,7 +15,7 @@ use clustr_benches::{http, wait};
 
 use super::interleave;
 use crate::report::{Section, Table};
-use crate::setting::Setting;
+use crate::setting::{Done, Setting};
 
 const SOON: Duration = Duration::from_secs(30);
 const BLOCK: Duration = Duration::from_millis(1_500);
@@ -39,7 +39,6 @@ const ON: &str = "clustr, per-worker, health on";
 const OFF: &str = "clustr, per-worker, health off";
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let rounds = setting.pick(2, 11);
     let places = &setting.places;
     let mut ways = vec![
         Way::start(places, ON, &["--share", "per-worker"])?,
@@ -47,11 +46,11 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
         Way::start(places, "clustr, handoff", &["--share", "handoff"])?,
         Way::start(places, "clustr, shared: one queue for all", &["--share", "shared"])?,
     ];
-    interleave(setting, rounds, &mut ways, |way| way.name, Way::run)?;
-    Ok(vec![section(&ways, rounds)])
+    let done = interleave(setting, setting.rounds(2, 11), &mut ways, |way| way.name, Way::run)?;
+    Ok(vec![section(&ways, done)])
 }
 
-fn section(ways: &[Way], rounds: u32) -> Section {
+fn section(ways: &[Way], done: Done) -> Section {
     let mut table = Table::new(&[("% that wait long", 1), ("slowest ms", 0), ("failed", 0)]);
     for Way { name, long_percent, slowest_ms, failed, .. } in ways {
         let failed = Series::of(*failed as f64).into();
@@ -59,7 +58,7 @@ fn section(ways: &[Way], rounds: u32) -> Section {
     }
     let about = format!(
         "One of two node workers busy for {BLOCK:?}; {CLIENTS} new clients every {EVERY:?} meanwhile, of whom those wait \
-         long who wait over {LONG:?}; {rounds} interleaved rounds."
+         long who wait over {LONG:?}; {done}."
     );
     let mut section = Section::new("A worker that stands still", about, table);
     for (goal, name) in [("health-waiting", ON), ("health-control", OFF)] {

@@ -2,6 +2,8 @@
 //!
 //! Owns the choice of moments. PSS counts shared pages by their share, as the kernel does.
 
+use std::time::Duration;
+
 use clustr_benches::facts;
 use clustr_benches::load::{self, Plan};
 use clustr_benches::places::Places;
@@ -36,7 +38,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     peers(setting, connections, &mut table)?;
     let about = format!(
         "One server after the other. PSS of the primary alone: with 2 workers at rest, after {connections} short connections, and with 100 workers \
-         that do nothing."
+         that do nothing (node's by `child_process.spawn`)."
     );
     let mut section = Section::new("Memory", about, table);
     section.found("pss-2", megabytes(served.before.pss_bytes));
@@ -70,18 +72,33 @@ fn peers(setting: &Setting, connections: u64, table: &mut Table) -> Result<(), S
         ("uWSGI", Name::Uwsgi, ""),
         ("nginx", Name::Nginx, ""),
     ];
-    for (name, peer, policy) in all {
-        setting.progress.at(name);
-        let server = peers::peer(setting, peer, policy, Fleet::of(App::Hello, 2));
-        let weighed = setting.excuse(name, server)?.flatten().map(|server| weights(&server, connections));
-        if let Some((idle, served)) = setting.excuse(name, weighed.transpose())?.flatten() {
-            table.row(name, vec![idle.into(), served.into(), Cell::Nothing]);
+    let all: Vec<_> = all.into_iter().filter(|(_, peer, _)| setting.has(*peer)).collect();
+    for (number, (name, peer, policy)) in all.iter().enumerate() {
+        if !setting.has_time_for(name) {
+            continue;
         }
+        setting.progress.at(*name);
+        let time = setting.budget.left() / u32::try_from(all.len() - number).unwrap_or(1);
+        let server = peers::peer(setting, *peer, policy, Fleet::of(App::Hello, 2));
+        let weighed =
+            setting.excuse(name, server)?.flatten().map(|server| weights(&server, connections, time));
+        let Some((idle, served)) = setting.excuse(name, weighed.transpose())?.flatten() else { continue };
+        let hundred = setting.excuse(name, hundred_of(setting, *peer))?.flatten();
+        table.row(*name, vec![idle.into(), served, hundred.into()]);
     }
     Ok(())
 }
 
-fn weights(server: &Server, connections: u64) -> Result<(Series, Series), String> {
+/// A peer's weight with 100 workers, if it can have such as are no servers.
+fn hundred_of(setting: &Setting, peer: Name) -> Result<Option<Series>, String> {
+    let trivial = setting.places.trivial.to_string_lossy().into_owned();
+    let Some(server) = peers::many(setting, peer, 100, &[&trivial])? else { return Ok(None) };
+    server.wait_workers(100)?;
+    let weight = facts::pss_bytes(server.pid()).ok_or("the primary is gone")?;
+    Ok(Some(megabytes(weight)))
+}
+
+fn weights(server: &Server, connections: u64, time: Duration) -> Result<(Series, Cell), String> {
     server.wait_serving()?;
     server.wait_workers(2)?;
     let weigh = || facts::pss_bytes(server.pid()).map(megabytes).ok_or("the primary is gone");
@@ -89,13 +106,21 @@ fn weights(server: &Server, connections: u64) -> Result<(Series, Series), String
     let plan = Plan {
         clients: CLIENTS,
         requests_max: connections,
-        duration_max: std::time::Duration::from_secs(120),
+        duration_max: time,
         tell_apart: load::TellApart::Nothing,
         ports: false,
         ..Plan::short(server.address())
     };
-    load::run(&plan).map_err(|error| error.to_string())?;
-    Ok((idle, weigh()?))
+    let tally = load::run(&plan).map_err(|error| error.to_string())?;
+    let served = weigh()?;
+    Ok((
+        idle,
+        if tally.issued < connections {
+            Cell::Text(format!("{served:.2} after {}, when time was up", tally.issued))
+        } else {
+            served.into()
+        },
+    ))
 }
 
 fn after(what: &str, growth: &Growth) -> String {

@@ -16,28 +16,57 @@ mod startup;
 mod storm;
 mod throughput;
 
+use std::time::{Duration, Instant};
+
 use crate::report::Section;
-use crate::setting::Setting;
+use crate::setting::{Done, Effort, Setting, Wanted};
 
 /// One part.
 pub(crate) struct Part {
     /// As it is typed.
     pub(crate) name: &'static str,
+    /// The seconds that it needs for all its rounds, of a quick run and of a full one, with every peer.
+    seconds: (u64, u64),
+    /// Whether clustr's own workers are of node in it.
+    pub(crate) needs_node: bool,
     pub(crate) measure: fn(&Setting) -> Result<Vec<Section>, String>,
+}
+
+impl Part {
+    const fn new(
+        name: &'static str,
+        seconds: (u64, u64),
+        measure: fn(&Setting) -> Result<Vec<Section>, String>,
+    ) -> Self {
+        Self { name, seconds, needs_node: true, measure }
+    }
+
+    const fn without_node(self) -> Self {
+        Self { needs_node: false, ..self }
+    }
+
+    /// How much time it asks for.
+    pub(crate) fn asks(&self, effort: Effort) -> Duration {
+        let (quick, full) = self.seconds;
+        Duration::from_secs(match effort {
+            Effort::Quick => quick,
+            Effort::Full => full,
+        })
+    }
 }
 
 /// All of them, in order.
 pub(crate) static PARTS: [Part; 10] = [
-    Part { name: "micro", measure: micro::measure },
-    Part { name: "throughput", measure: throughput::measure },
-    Part { name: "handoff", measure: handoff::measure },
-    Part { name: "balance", measure: balance::measure },
-    Part { name: "health", measure: health::measure },
-    Part { name: "restart", measure: restart_and_storm },
-    Part { name: "reload", measure: reload::measure },
-    Part { name: "startup", measure: startup::measure },
-    Part { name: "memory", measure: memory::measure },
-    Part { name: "ops", measure: ops::measure },
+    Part::new("micro", (40, 160), micro::measure).without_node(),
+    Part::new("throughput", (60, 310), throughput::measure),
+    Part::new("handoff", (20, 100), handoff::measure),
+    Part::new("balance", (35, 130), balance::measure),
+    Part::new("health", (15, 80), health::measure),
+    Part::new("restart", (60, 340), restart_and_storm),
+    Part::new("reload", (50, 150), reload::measure),
+    Part::new("startup", (50, 240), startup::measure),
+    Part::new("memory", (60, 170), memory::measure),
+    Part::new("ops", (20, 40), ops::measure).without_node(),
 ];
 
 fn restart_and_storm(setting: &Setting) -> Result<Vec<Section>, String> {
@@ -46,24 +75,29 @@ fn restart_and_storm(setting: &Setting) -> Result<Vec<Section>, String> {
     Ok(sections)
 }
 
-/// Asks everybody once in every round, so that a slow moment of the machine meets all. A peer that fails leaves.
+/// Asks everybody once in every round, so that a slow moment of the machine meets all. A peer that fails leaves. Ends
+/// early if another round as long as the last one would not fit.
 fn interleave<T>(
     setting: &Setting,
-    rounds: u32,
+    wanted: Wanted,
     all: &mut Vec<T>,
     name: impl Fn(&T) -> &'static str,
     mut once: impl FnMut(&mut T) -> Result<(), String>,
-) -> Result<(), String> {
-    for round in 1..=rounds {
+) -> Result<Done, String> {
+    let (mut done, mut last) = (0, Duration::ZERO);
+    while done < wanted.rounds && (done == 0 || Instant::now() + last <= wanted.until) {
+        let began = Instant::now();
         let mut number = 0;
         while let Some(one) = all.get_mut(number) {
             let name = name(one);
-            setting.progress.at(format!("round {round} of {rounds}, {name}"));
+            setting.progress.at(format!("round {} of {}, {name}", done + 1, wanted.rounds));
             match setting.excuse(name, once(one))? {
                 Some(()) => number += 1,
                 None => drop(all.remove(number)),
             }
         }
+        done += 1;
+        last = began.elapsed();
     }
-    Ok(())
+    Ok(Done { rounds: done, wanted: wanted.rounds })
 }

@@ -25,8 +25,9 @@ const SOON: Duration = Duration::from_secs(60);
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let mut sections = vec![status(setting)?];
     if setting.alone {
-        sections.push(startup::many(setting, &[WORKERS], setting.pick(5, ROUNDS))?);
-        sections.push(restart::first_line(setting, ROUNDS)?);
+        let rounds = setting.rounds_within(0.7, 5, ROUNDS);
+        sections.push(startup::many(setting, &[(WORKERS, rounds)])?);
+        sections.push(restart::first_line(setting, setting.rounds(ROUNDS, ROUNDS))?);
     }
     Ok(sections)
 }
@@ -56,10 +57,13 @@ fn status(setting: &Setting) -> Result<Section, String> {
     if let Some(pm2) = &pm2 {
         all.push(Asked::new("pm2 jlist", || pm2.told(&program).map(drop)));
     }
-    interleave(setting, setting.pick(5, ROUNDS), &mut all, |one| one.name, Asked::run)?;
+    let share = if setting.alone { 0.3 } else { 1.0 };
+    let wanted = setting.rounds_within(share, 5, ROUNDS);
+    let done = interleave(setting, wanted, &mut all, |one| one.name, Asked::run)?;
     let mut table = Table::new(&[("ms", 2)]);
     all.iter().for_each(|one| table.row(one.name, vec![(&one.millis).into()]));
-    let about = format!("The answer to `status` with {WORKERS} trivial workers, by command or without one.");
+    let about =
+        format!("The answer to `status` with {WORKERS} trivial workers, by command or without one; {done}.");
     let mut section = Section::new("Status of 100 workers", about, table);
     section.found("status-100", all[1].millis.clone());
     drop(all);
@@ -69,7 +73,7 @@ fn status(setting: &Setting) -> Result<Section, String> {
 
 /// PM2 with as many, all of them known to it.
 fn pm2(setting: &Setting, program: &Path, trivial: &str) -> Result<Option<Server>, String> {
-    let Some(server) = peers::pm2_with(setting, WORKERS, &[trivial])? else { return Ok(None) };
+    let Some(server) = peers::many(setting, Name::Pm2, WORKERS, &[trivial])? else { return Ok(None) };
     server.wait_workers(WORKERS as usize)?;
     let known =
         || server.told(program).is_ok_and(|list| list.matches("\"pm_id\"").count() >= WORKERS as usize);

@@ -13,6 +13,17 @@ use crate::report::{Cell, Section, Table};
 use crate::setting::Setting;
 
 const PER_SECOND: f64 = 500.0;
+/// clustr's own ways.
+const SHARES: [(&str, &str); 3] =
+    [("clustr, shared", "shared"), ("clustr, per-worker", "per-worker"), ("clustr, handoff", "handoff")];
+const OTHERS: [(&str, Name, &str); 6] = [
+    ("node:cluster, by hand", Name::Node, "rr"),
+    ("PM2", Name::Pm2, ""),
+    ("circus, node", Name::Circus, ""),
+    ("gunicorn", Name::Gunicorn, ""),
+    ("uWSGI", Name::Uwsgi, ""),
+    ("nginx", Name::Nginx, ""),
+];
 
 /// What became of one server.
 struct Reloaded {
@@ -23,23 +34,19 @@ struct Reloaded {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let reloads = setting.pick(2, 10);
     let fleet = Fleet::of(App::Hello, 2);
+    let others = OTHERS.into_iter().filter(|(_, peer, _)| setting.has(*peer));
+    let reloads = setting.fitting(
+        u32::try_from(SHARES.len() + others.clone().count()).unwrap_or(u32::MAX),
+        Duration::from_secs(3),
+        Duration::from_millis(1_300),
+        [2, setting.pick(2, 10)],
+    );
     let mut all = Vec::new();
-    for (name, share) in
-        [("clustr, shared", "shared"), ("clustr, per-worker", "per-worker"), ("clustr, handoff", "handoff")]
-    {
+    for (name, share) in SHARES {
         all.push(reload(setting, name, peers::clustr(setting, &["--share", share], fleet)?, reloads)?);
     }
-    let others = [
-        ("node:cluster, by hand", Name::Node, "rr"),
-        ("PM2", Name::Pm2, ""),
-        ("circus, node", Name::Circus, ""),
-        ("gunicorn", Name::Gunicorn, ""),
-        ("uWSGI", Name::Uwsgi, ""),
-        ("nginx", Name::Nginx, ""),
-    ];
-    for (name, peer, policy) in others {
+    for (name, peer, policy) in others.filter(|(name, ..)| setting.has_time_for(name)) {
         let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
         let reloaded = server.map(|server| reload(setting, name, server, reloads)).transpose();
         all.extend(setting.excuse(name, reloaded)?.flatten());
@@ -87,6 +94,7 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
         ("ms a reload", 0),
         ("short: lost", 0),
         ("kept: lost", 0),
+        ("how they failed", 0),
         ("closed while idle, asked again", 0),
         ("answered", 0),
         ("p99 ms", 1),
@@ -102,6 +110,7 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
                 millis.into(),
                 number(short.failed()),
                 number(kept.failed()),
+                Cell::Text(how_failed(short, kept)),
                 number(kept.closed_idle),
                 number(short.success + kept.success),
                 p99.into(),
@@ -121,4 +130,10 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
     let lost: u64 = ours.map(|one| one.short.failed() + one.kept.failed()).sum();
     section.found("reload-lost", Series::of(lost as f64));
     section
+}
+
+fn how_failed(short: &Tally, kept: &Tally) -> String {
+    let mut both = short.clone();
+    both.add(kept.clone());
+    both.how_failed()
 }

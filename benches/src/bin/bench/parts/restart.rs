@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use super::interleave;
 use crate::peers::{self, App, Fleet, Name, Server};
 use crate::report::{Cell, Section, Table};
-use crate::setting::Setting;
+use crate::setting::{Setting, Wanted};
 
 /// Between two kills: everything is at rest again.
 const REST: Duration = Duration::from_millis(40);
@@ -29,7 +29,8 @@ const SOON: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    Ok(vec![first_line(setting, setting.pick(21, 201))?, first_answer(setting)?])
+    let first_line = first_line(setting, setting.rounds_within(0.2, 21, 201))?;
+    Ok(vec![first_line, first_answer(setting)?])
 }
 
 /// Something that restarts the trivial program.
@@ -46,7 +47,7 @@ struct Restarter {
 }
 
 /// So many kills of each.
-pub(super) fn first_line(setting: &Setting, kills: u32) -> Result<Section, String> {
+pub(super) fn first_line(setting: &Setting, kills: Wanted) -> Result<Section, String> {
     let trivial = setting.places.trivial.to_string_lossy().into_owned();
     let births = Births::new("clustr")?;
     let options = [&["-n", "1"][..], &TIRELESS].concat();
@@ -61,10 +62,10 @@ pub(super) fn first_line(setting: &Setting, kills: u32) -> Result<Section, Strin
     let mut both = vec![ours, bare];
     let births = Births::new("pm2")?;
     let command = [trivial.as_str(), &births.path().to_string_lossy()].map(str::to_owned);
-    if let Some(server) = peers::pm2_with(setting, 1, &[&command[0], &command[1]])? {
+    if let Some(server) = peers::many(setting, Name::Pm2, 1, &[&command[0], &command[1]])? {
         both.push(Restarter { server: Some(server), ..Restarter::new("PM2", births, None, None)? });
     }
-    interleave(setting, kills, &mut both, |one| one.name, Restarter::kill)?;
+    let kills = interleave(setting, kills, &mut both, |one| one.name, Restarter::kill)?.rounds;
     let pm2 = both.drain(2..).next();
     let (bare, ours) = (both.remove(1), both.remove(0));
     let ratio = ours.micros.over(&bare.micros);
@@ -118,10 +119,11 @@ struct Single {
 }
 
 fn first_answer(setting: &Setting) -> Result<Section, String> {
-    let kills = setting.pick(3, 15);
     let mut all = singles(setting)?;
-    interleave(setting, 1, &mut all, |single| single.name, |single| single.server.wait_serving())?;
-    interleave(setting, kills, &mut all, |single| single.name, Single::kill)?;
+    let once = setting.rounds(1, 1);
+    interleave(setting, once, &mut all, |single| single.name, |single| single.server.wait_serving())?;
+    let kills = setting.rounds_within(0.5, 3, 15);
+    let kills = interleave(setting, kills, &mut all, |single| single.name, Single::kill)?.rounds;
     let mut table = Table::new(&[("ms", 2), ("asked in vain", 0)]);
     for Single { name, millis, asked_in_vain, .. } in &all {
         table.row(*name, vec![millis.into(), Series::of(*asked_in_vain as f64).into()]);

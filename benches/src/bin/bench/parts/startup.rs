@@ -15,19 +15,22 @@ use clustr_benches::wait;
 use super::interleave;
 use crate::peers::{self, App, Fleet, Name};
 use crate::report::{Cell, Section, Table};
-use crate::setting::Setting;
+use crate::setting::{Done, Setting, Wanted};
 
 /// Everything is at rest again.
 const REST: Duration = Duration::from_millis(100);
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    Ok(vec![many(setting, &[100, 500], setting.pick(2, 11))?, cold(setting)?])
+    let sizes = [(100, setting.rounds_within(0.25, 3, 11)), (500, setting.rounds_within(0.7, 2, 11))];
+    Ok(vec![many(setting, &sizes)?, cold(setting)?])
 }
 
 /// Who starts, and how long it took.
 struct Starter<'a> {
     name: &'static str,
     millis: Series,
+    /// So often at most: those that take seconds are not waited for in every round.
+    most: usize,
     start: Start<'a>,
 }
 
@@ -44,11 +47,14 @@ enum Held {
 
 impl<'a> Starter<'a> {
     fn new(name: &'static str, start: impl Fn(&Births) -> Result<Held, String> + 'a) -> Self {
-        Self { name, millis: Series::default(), start: Box::new(start) }
+        Self { name, millis: Series::default(), most: usize::MAX, start: Box::new(start) }
     }
 
     /// From the start command to the last worker's word.
     fn run(&mut self, workers: u32) -> Result<(), String> {
+        if self.millis.numbers().len() >= self.most {
+            return Ok(());
+        }
         wait::observe_for(REST);
         let mut births = Births::new("startup")?.open()?;
         let began = monotonic_ns();
@@ -64,15 +70,21 @@ impl<'a> Starter<'a> {
 }
 
 /// Starts of so many, one column for each size, all told by the workers themselves.
-pub(super) fn many(setting: &Setting, sizes: &[u32], rounds: u32) -> Result<Section, String> {
+pub(super) fn many(setting: &Setting, sizes: &[(u32, Wanted)]) -> Result<Section, String> {
     const LABELS: [(u32, &str, &str); 2] =
         [(100, "100 workers, ms", "startup-100-bare"), (500, "500 workers, ms", "startup-500-bare")];
-    let asked: Vec<_> = LABELS.into_iter().filter(|(size, ..)| sizes.contains(size)).collect();
-    let columns: Vec<_> = asked.iter().flat_map(|(_, label, _)| [(*label, 0), ("× bare", 2)]).collect();
+    let wanted = |size: u32| sizes.iter().find(|(asked, _)| *asked == size).map(|(_, wanted)| *wanted);
+    let asked: Vec<_> = LABELS
+        .into_iter()
+        .filter_map(|(size, label, goal)| Some((size, label, goal, wanted(size)?)))
+        .collect();
+    let columns: Vec<_> = asked.iter().flat_map(|(_, label, ..)| [(*label, 0), ("× bare", 2)]).collect();
     let mut table = Table::new(&columns);
     let (mut found, mut cells) = (Vec::new(), [const { Vec::new() }; MANY.len()]);
-    for (size, _, goal) in asked {
-        let all = start_many(setting, size, rounds)?;
+    let mut rounds = Vec::new();
+    for (size, _, goal, wanted) in asked {
+        let (all, done) = start_many(setting, size, wanted)?;
+        rounds.push(format!("{size}: {done}"));
         let millis = |name: &str| all.iter().find(|one| one.name == name).map(|one| &one.millis);
         let bare = millis(MANY[1]);
         for (name, cells) in MANY.iter().zip(&mut cells) {
@@ -89,7 +101,9 @@ pub(super) fn many(setting: &Setting, sizes: &[u32], rounds: u32) -> Result<Sect
     }
     table.drawn = Some(columns.len() - 2);
     let about = format!(
-        "From the start command to the first line of the last worker, the trivial program; {rounds} interleaved rounds."
+        "From the start command to the first line of the last worker, the trivial program; of {}. Those that take seconds \
+         take part in the first {SLOW_ROUNDS} at most. node here is `child_process.spawn`.",
+        rounds.join(", of ")
     );
     let mut section = Section::new("Start of many workers", about, table);
     section.found = found;
@@ -97,10 +111,18 @@ pub(super) fn many(setting: &Setting, sizes: &[u32], rounds: u32) -> Result<Sect
 }
 
 /// Who starts many.
-const MANY: [&str; 3] = ["clustr", "bare spawn loop", "PM2"];
+const MANY: [&str; 6] = ["clustr", "bare spawn loop", SLOW[0].0, SLOW[1].0, SLOW[2].0, SLOW[3].0];
+/// Those that need seconds for some hundred workers.
+const SLOW: [(&str, Name); 4] = [
+    ("node, spawn", Name::Node),
+    ("PM2", Name::Pm2),
+    ("circus", Name::Circus),
+    ("supervisord", Name::Supervisord),
+];
+const SLOW_ROUNDS: usize = 3;
 
 /// Everybody's time for so many.
-fn start_many(setting: &Setting, workers: u32, rounds: u32) -> Result<Vec<Starter<'_>>, String> {
+fn start_many(setting: &Setting, workers: u32, wanted: Wanted) -> Result<(Vec<Starter<'_>>, Done), String> {
     let trivial = setting.places.trivial.to_string_lossy().into_owned();
     let fifo = |births: &Births| births.path().to_string_lossy().into_owned();
     let program = trivial.clone();
@@ -114,15 +136,17 @@ fn start_many(setting: &Setting, workers: u32, rounds: u32) -> Result<Vec<Starte
         command.args(["spawn", &workers.to_string(), &program]).arg(births.path()).stdin(Stdio::null());
         Started::new(&mut command).map(Held::Loop)
     };
-    let pm2 = move |births: &Births| {
-        peers::pm2_with(setting, workers, &[&trivial, &fifo(births)]).map(Held::Server)
-    };
     let mut all = vec![Starter::new(MANY[0], ours), Starter::new(MANY[1], bare)];
-    if setting.has(Name::Pm2) {
-        all.push(Starter::new(MANY[2], pm2));
+    let most = setting.pick(1, SLOW_ROUNDS);
+    for (label, name) in SLOW.into_iter().filter(|(_, name)| setting.has(*name)) {
+        let program = trivial.clone();
+        let start = move |births: &Births| {
+            peers::many(setting, name, workers, &[&program, &fifo(births)]).map(Held::Server)
+        };
+        all.push(Starter { most, ..Starter::new(label, start) });
     }
-    interleave(setting, rounds, &mut all, |one| one.name, |one| one.run(workers))?;
-    Ok(all)
+    let done = interleave(setting, wanted, &mut all, |one| one.name, |one| one.run(workers))?;
+    Ok((all, done))
 }
 
 const OURS: &str = "clustr, shared";
@@ -130,7 +154,6 @@ const NODE: &str = "node:cluster, round robin";
 const BARE: &str = "bare loop";
 
 fn cold(setting: &Setting) -> Result<Section, String> {
-    let rounds = setting.pick(3, 21);
     let mut all: Vec<Starter<'_>> = vec![
         Starter::new(OURS, |births| ours(setting, births, "shared")),
         Starter::new("clustr, per-worker", |births| ours(setting, births, "per-worker")),
@@ -154,8 +177,8 @@ fn cold(setting: &Setting) -> Result<Section, String> {
             peers::peer(setting, name, policy, fleet).map(Held::Server)
         }));
     }
-    interleave(setting, rounds, &mut all, |one| one.name, |one| one.run(2))?;
-    Ok(cold_section(&all, rounds))
+    let done = interleave(setting, setting.rounds(3, 21), &mut all, |one| one.name, |one| one.run(2))?;
+    Ok(cold_section(&all, done))
 }
 
 fn ours(setting: &Setting, births: &Births, share: &str) -> Result<Held, String> {
@@ -165,15 +188,14 @@ fn ours(setting: &Setting, births: &Births, share: &str) -> Result<Held, String>
     Primary::start(&setting.places.clustr, &options, &["node", &app]).map(Held::Clustr)
 }
 
-fn cold_section(all: &[Starter<'_>], rounds: u32) -> Section {
+fn cold_section(all: &[Starter<'_>], done: Done) -> Section {
     let named = |name: &str| all.iter().find(|one| one.name == name).map(|one| &one.millis);
     let mut table = Table::new(&[("ms", 1), ("× bare loop", 2), ("× node:cluster", 2)]);
     for one in all {
         let over = |other: Option<&Series>| other.map(|other| one.millis.over(other)).into();
         table.row(one.name, vec![(&one.millis).into(), over(named(BARE)), over(named(NODE))]);
     }
-    let about =
-        format!("From the start command until both workers, of node, listen; {rounds} interleaved rounds.");
+    let about = format!("From the start command until both workers, of node, listen; {done}.");
     let mut section = Section::new("Two node workers from cold", about, table);
     for (goal, other) in [("cold-bare", BARE), ("cold-node", NODE)] {
         if let (Some(ours), Some(other)) = (named(OURS), named(other)) {

@@ -18,6 +18,21 @@ use crate::setting::Setting;
 
 const PAUSE: Duration = Duration::from_millis(200);
 const PER_SECOND: f64 = 500.0;
+/// Fewer would be no storm.
+const LEAST_KILLS: u32 = 5;
+/// clustr's own ways.
+const SHARES: [(&str, &str); 3] =
+    [("clustr, shared", "shared"), ("clustr, per-worker", "per-worker"), ("clustr, handoff", "handoff")];
+const OTHERS: [(&str, Name, &str); 8] = [
+    ("node:cluster, round robin", Name::Node, "rr"),
+    ("node:cluster, SCHED_NONE", Name::Node, "none"),
+    ("PM2", Name::Pm2, ""),
+    ("circus, node", Name::Circus, ""),
+    ("supervisord, node", Name::Supervisord, ""),
+    ("gunicorn", Name::Gunicorn, ""),
+    ("uWSGI", Name::Uwsgi, ""),
+    ("nginx", Name::Nginx, ""),
+];
 /// clustr's intensity is raised, for by default a slot gives up after five exits in ten seconds.
 const RAISED: [&str; 4] = ["--intensity", "100000/1s", "--backoff-min", "0ms"];
 
@@ -32,26 +47,21 @@ struct Stormed {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let ticks = setting.pick(5, 50);
     let fleet = Fleet::of(App::Hello, 2);
+    let others = OTHERS.into_iter().filter(|(_, peer, _)| setting.has(*peer));
+    let servers = SHARES.len() + others.clone().count();
+    let ticks = setting.fitting(
+        u32::try_from(servers).unwrap_or(u32::MAX),
+        setting.pick(Duration::from_secs(3), Duration::from_secs(7)),
+        PAUSE + PAUSE / 10,
+        [LEAST_KILLS, setting.pick(5, 50)],
+    );
     let mut all = Vec::new();
-    for (name, share) in
-        [("clustr, shared", "shared"), ("clustr, per-worker", "per-worker"), ("clustr, handoff", "handoff")]
-    {
+    for (name, share) in SHARES {
         let options = [&["--share", share], &RAISED[..]].concat();
         all.push(storm(setting, name, peers::clustr(setting, &options, fleet)?, ticks)?);
     }
-    let others = [
-        ("node:cluster, round robin", Name::Node, "rr"),
-        ("node:cluster, SCHED_NONE", Name::Node, "none"),
-        ("PM2", Name::Pm2, ""),
-        ("circus, node", Name::Circus, ""),
-        ("supervisord, node", Name::Supervisord, ""),
-        ("gunicorn", Name::Gunicorn, ""),
-        ("uWSGI", Name::Uwsgi, ""),
-        ("nginx", Name::Nginx, ""),
-    ];
-    for (name, peer, policy) in others {
+    for (name, peer, policy) in others.filter(|(name, ..)| setting.has_time_for(name)) {
         let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
         let stormed = server.map(|server| storm(setting, name, server, ticks)).transpose();
         all.extend(setting.excuse(name, stormed)?.flatten());
@@ -114,26 +124,21 @@ fn section(all: &[Stormed], ticks: u32) -> Section {
     table.drawn = None;
     for Stormed { name, tally, lost, kills, alive_after } in all {
         let number = |number: u64| Cell::from(Series::of(number as f64));
-        let Tally { refused, reset, timed_out, truncated, unasked, .. } = tally;
-        let how = [
-            (refused, "refused"),
-            (reset, "reset"),
-            (timed_out, "timed out"),
-            (truncated, "truncated"),
-            (unasked, "not asked: every client waited"),
-        ];
-        let how: Vec<_> = how
-            .iter()
-            .filter(|(count, _)| **count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
         let p99 = Series::of(tally.latency.percentile(99.0).as_secs_f64() * 1e3);
         let taken_along = number(tally.failed() - lost);
         let (answered, kills, after) =
             (number(tally.success), number(u64::from(*kills)), number(*alive_after as u64));
         table.row(
             *name,
-            vec![number(*lost), taken_along, Cell::Text(how.join(", ")), answered, kills, p99.into(), after],
+            vec![
+                number(*lost),
+                taken_along,
+                Cell::Text(tally.how_failed()),
+                answered,
+                kills,
+                p99.into(),
+                after,
+            ],
         );
     }
     let about = format!(

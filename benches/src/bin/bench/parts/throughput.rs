@@ -2,14 +2,14 @@
 //!
 //! Owns who takes part, and what is compared with whom. Connections that are handed over are `handoff`'s.
 
-use clustr_benches::load::Plan;
+use std::time::Duration;
+
 use clustr_benches::series::Series;
 
-use super::interleave;
-use super::lane::{CLIENTS, Lane, named};
+use super::lane::{self, CLIENTS, LIMIT, Lane, named};
 use crate::peers::{self, App, Fleet, Name};
 use crate::report::{Section, Table};
-use crate::setting::{Rounds, Setting};
+use crate::setting::{Done, Setting};
 
 const SHARED: &str = "clustr, shared";
 const QUEUES: &str = "clustr, per-worker";
@@ -18,27 +18,31 @@ pub(super) const ROUND_ROBIN: &str = "node:cluster, round robin";
 const NONE: &str = "node:cluster, SCHED_NONE";
 const PM2: &str = "PM2";
 const BARE: &str = "bare loop, one listener for node workers";
-const LIMIT: &str = "bare server in Rust: the generator's limit";
 
-/// From this part of the generator's limit on, a number says more of the generator than of the server.
-const NEAR_LIMIT: f64 = 0.9;
+/// The pace of the open loop: what everybody can do.
+const PACE: f64 = 2_000.0;
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let mut lanes = lanes(setting)?;
-    let short =
-        rounds(setting, &mut lanes, setting.pick(Rounds::new(3, 400), Rounds::new(15, 700)), Lane::short)?;
-    let short = short_section(&lanes, short);
-    // These close every connection, as the bare server does: nothing is kept.
-    let mut kept: Vec<Lane> = lanes
-        .into_iter()
-        .filter(|lane| ![LIMIT, "gunicorn", "uWSGI"].contains(&lane.name))
-        .map(fresh)
-        .collect();
+    let span = setting.pick(Duration::from_millis(400), Duration::from_millis(700));
+    let wanted = setting.rounds_within(0.5, 3, 15);
+    let done = lane::measure(setting, wanted, &mut lanes, |lane| lane.short(span))?;
+    let short = short_section(&lanes, done, span);
+
+    let mut lanes: Vec<Lane> = lanes.into_iter().map(Lane::fresh).collect();
     let handoff = peers::clustr(setting, &["--share", "handoff"], Fleet::of(App::Hello, 2))?;
-    kept.insert(2, Lane::new(HANDOFF, handoff)?);
-    let rounds =
-        rounds(setting, &mut kept, setting.pick(Rounds::new(3, 300), Rounds::new(15, 500)), Lane::kept)?;
-    Ok(vec![short, kept_section(&kept, rounds)])
+    lanes.insert(2, Lane::new(HANDOFF, handoff)?);
+    let wanted = setting.rounds_within(0.4, 2, 5);
+    let done = lane::measure(setting, wanted, &mut lanes, |lane| lane.paced(span, PACE))?;
+    let paced = paced_section(&lanes, done, span);
+
+    let span = setting.pick(Duration::from_millis(300), Duration::from_millis(500));
+    // These close every connection: nothing is kept.
+    let kept = lanes.into_iter().filter(|lane| ![LIMIT, "gunicorn", "uWSGI"].contains(&lane.name));
+    let mut kept: Vec<Lane> = kept.map(Lane::fresh).collect();
+    kept.push(Lane::new(LIMIT, peers::bare(setting, "serve-kept", Fleet::of(App::Hello, 2))?)?);
+    let done = lane::measure(setting, setting.rounds(3, 15), &mut kept, |lane| lane.kept(span))?;
+    Ok(vec![short, paced, kept_section(&kept, done, span)])
 }
 
 fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
@@ -64,30 +68,11 @@ fn lanes(setting: &Setting) -> Result<Vec<Lane>, String> {
     Ok(lanes)
 }
 
-fn rounds(
-    setting: &Setting,
-    lanes: &mut Vec<Lane>,
-    rounds: Rounds,
-    plan: impl Fn(&Lane, std::time::Duration) -> Plan,
-) -> Result<Rounds, String> {
-    for lane in &mut *lanes {
-        clustr_benches::load::run(&plan(lane, rounds.span)).map_err(|error| error.to_string())?;
-    }
-    interleave(setting, rounds.count, lanes, |lane| lane.name, |lane| lane.run(&plan(lane, rounds.span)))?;
-    Ok(rounds)
-}
-
-/// The same server, with nothing noted yet.
-fn fresh(lane: Lane) -> Lane {
-    let empty = Series::default;
-    let Lane { name, server, .. } = lane;
-    Lane { name, server, per_second: empty(), p50_ms: empty(), p99_ms: empty(), cpu_ms: empty(), failed: 0 }
-}
-
-fn short_section(lanes: &[Lane], rounds: Rounds) -> Section {
-    let about = format!("{CLIENTS} clients at once, `Connection: close`, 2 workers, `hello`; {rounds}.");
+fn short_section(lanes: &[Lane], done: Done, span: Duration) -> Section {
+    let about =
+        format!("{CLIENTS} clients at once, `Connection: close`, 2 workers, `hello`; {done} of {span:?}.");
     let mut section = Section::new("Short connections", about, table(lanes));
-    section.notes.extend(near_limit(lanes));
+    lane::mark_near_limit(&mut section, lanes);
     let goals = [
         ("short-shared-none", SHARED, NONE),
         ("short-shared-bare", SHARED, BARE),
@@ -106,10 +91,33 @@ fn short_section(lanes: &[Lane], rounds: Rounds) -> Section {
     section
 }
 
-fn kept_section(lanes: &[Lane], rounds: Rounds) -> Section {
-    let about =
-        format!("{CLIENTS} connections that are kept, one request at a time on each, 2 workers; {rounds}.");
+/// What clients wait when they come as they like, and not when somebody was answered.
+fn paced_section(lanes: &[Lane], done: Done, span: Duration) -> Section {
+    let mut table =
+        Table::new(&[("p50 ms", 2), ("p99 ms", 2), ("p99.9 ms", 1), ("longest ms", 1), ("failed", 0)]);
+    table.drawn = Some(1);
+    for lane in lanes {
+        let millis = |span: Duration| Series::of(span.as_secs_f64() * 1e3).into();
+        let latency = &lane.total.latency;
+        let (tail, longest) = (millis(latency.percentile(99.9)), millis(latency.longest()));
+        table.row(
+            lane.name,
+            vec![(&lane.p50_ms).into(), (&lane.p99_ms).into(), tail, longest, lane.failures()],
+        );
+    }
+    let about = format!(
+        "Open loop: {PACE} short connections a second, whatever becomes of them; a request's clock starts when it was due; \
+         {done} of {span:?}."
+    );
+    Section::new("Short connections at a steady pace", about, table)
+}
+
+fn kept_section(lanes: &[Lane], done: Done, span: Duration) -> Section {
+    let about = format!(
+        "{CLIENTS} connections that are kept, one request at a time on each, 2 workers; {done} of {span:?}."
+    );
     let mut section = Section::new("Requests on kept connections", about, table(lanes));
+    lane::mark_near_limit(&mut section, lanes);
     let goals = [
         ("kept-shared-node", SHARED, ROUND_ROBIN),
         ("kept-shared-bare", SHARED, BARE),
@@ -143,26 +151,20 @@ fn table(lanes: &[Lane]) -> Table {
     let (node, bare) = (named(lanes, ROUND_ROBIN), named(lanes, BARE));
     for lane in lanes {
         let over = |other: Option<&Lane>| other.map(|other| lane.per_second.over(&other.per_second)).into();
-        let Lane { name, per_second, p50_ms, p99_ms, cpu_ms, failed, .. } = lane;
+        let Lane { name, per_second, p50_ms, p99_ms, cpu_ms, .. } = lane;
         let cpu = (*name != LIMIT).then_some(cpu_ms).into();
-        let failed = Series::of(*failed as f64).into();
         table.row(
             *name,
-            vec![per_second.into(), over(node), over(bare), p50_ms.into(), p99_ms.into(), cpu, failed],
+            vec![
+                per_second.into(),
+                over(node),
+                over(bare),
+                p50_ms.into(),
+                p99_ms.into(),
+                cpu,
+                lane.failures(),
+            ],
         );
     }
     table
-}
-
-/// Who is so fast that the generator may be what was measured.
-fn near_limit(lanes: &[Lane]) -> Option<String> {
-    let limit = named(lanes, LIMIT)?;
-    let near = |lane: &&Lane| lane.per_second.over(&limit.per_second).median() >= NEAR_LIMIT;
-    let names: Vec<_> =
-        lanes.iter().filter(near).map(|lane| lane.name).filter(|name| *name != LIMIT).collect();
-    let limit = &limit.per_second;
-    Some(match names.as_slice() {
-        [] => format!("The generator's limit here is {limit:.0} per second; nobody is near it."),
-        _ => format!("Near the generator's limit ({limit:.0} per second): {}.", names.join("; ")),
-    })
 }

@@ -1,6 +1,6 @@
 //! The settings of peers that want a file.
 //!
-//! Owns three texts, as their manuals show them.
+//! Owns their texts, as their manuals show them.
 
 use std::path::Path;
 
@@ -40,6 +40,28 @@ pub(super) fn supervisord(folder: &Path, port: &str, fleet: &Fleet<'_>) -> Strin
         "[supervisord]\nlogfile = {folder}/log\npidfile = {folder}/pid\nchildlogdir = {folder}\n\n\
          [fcgi-program:app]\nsocket = tcp://127.0.0.1:{port}\ncommand = node {listening} {app} 0\n\
          numprocs = {workers}\nprocess_name = %(program_name)s_%(process_num)02d\nautorestart = true\n\
+         stdout_logfile = NONE\nstderr_logfile = NONE\n"
+    )
+}
+
+/// circus with so many of a program that is no server.
+pub(super) fn circus_of(folder: &Path, workers: u32, command: &[&str]) -> String {
+    let folder = folder.display();
+    let command = command.join(" ");
+    format!(
+        "[circus]\nendpoint = ipc://{folder}/endpoint\npubsub_endpoint = ipc://{folder}/pubsub\n\n\
+         [watcher:app]\ncmd = {command}\nnumprocesses = {workers}\ncopy_env = True\n"
+    )
+}
+
+/// supervisord with so many of a program that is no server.
+pub(super) fn supervisord_of(folder: &Path, workers: u32, command: &[&str]) -> String {
+    let folder = folder.display();
+    let command = command.join(" ");
+    format!(
+        "[supervisord]\nlogfile = {folder}/log\npidfile = {folder}/pid\nchildlogdir = {folder}\nminfds = 4096\n\n\
+         [program:app]\ncommand = {command}\nnumprocs = {workers}\n\
+         process_name = %(program_name)s_%(process_num)03d\nautorestart = true\n\
          stdout_logfile = NONE\nstderr_logfile = NONE\n"
     )
 }

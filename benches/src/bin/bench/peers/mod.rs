@@ -12,8 +12,10 @@ use std::process::Command;
 
 use clustr_benches::places::Places;
 
+use crate::setting::Setting;
+
 pub(crate) use server::Server;
-pub(crate) use start::{App, Fleet, bare, clustr, ours, peer, pm2_with};
+pub(crate) use start::{App, Fleet, bare, clustr, many, ours, peer};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,8 +88,18 @@ impl Peers {
         self.found.iter().find(|(found, _)| *found == name).map(|(_, program)| program)
     }
 
+    /// One that is there, but does not work.
+    pub(crate) fn leave(&mut self, name: Name, why: &str) {
+        self.found.retain(|(found, _)| *found != name);
+        let why = why.lines().next().unwrap_or_default();
+        self.skipped.push(format!("{} does not serve: {why}", name.word()));
+    }
+
     /// Who takes part, in which version.
     pub(crate) fn versions(&self) -> String {
+        if self.found.is_empty() {
+            return "none".to_owned();
+        }
         let each =
             self.found.iter().map(|(name, program)| format!("{} {}", name.word(), version(*name, program)));
         each.collect::<Vec<_>>().join(", ")
@@ -97,6 +109,18 @@ impl Peers {
     pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
     }
+}
+
+/// Those that do not serve, and why: each is started once, with two workers.
+pub(crate) fn faulty(setting: &Setting) -> Vec<(Name, String)> {
+    let fleet = Fleet::of(App::Hello, 2);
+    let started: Vec<_> =
+        setting.peers.found.iter().map(|(name, _)| (*name, peer(setting, *name, "rr", fleet))).collect();
+    let fault = |(name, server): (Name, Result<Option<Server>, String>)| {
+        let served = server.and_then(|server| server.map_or(Ok(()), |server| server.wait_serving()));
+        served.err().map(|why| (name, why))
+    };
+    started.into_iter().filter_map(fault).collect()
 }
 
 /// The last word of what it says of itself. PM2 is not asked: it would start its daemon.
@@ -130,6 +154,11 @@ fn locate(places: &Places, name: Name) -> Option<PathBuf> {
     if let Some(path) = fetched.filter(|path| path.is_file()) {
         return Some(path);
     }
+    on_path(program)
+}
+
+/// A program of the machine. Servers live where only root's `PATH` leads.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     let all = std::env::split_paths(&folders).chain(usual);

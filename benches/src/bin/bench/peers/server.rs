@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clustr_benches::load::monotonic_ns;
 use clustr_benches::primary::Primary;
@@ -31,13 +31,17 @@ pub(crate) struct Other {
     /// Its settings and sockets.
     pub(super) folder: PathBuf,
     pub(super) reload: Reload,
+    /// Whether it is asked to end before it is killed: it would leave workers behind that carry no mark.
+    pub(super) asked_to_end: bool,
 }
 
 /// How a peer is told to replace its workers.
 pub(crate) enum Reload {
     Never,
     ByHup,
-    ByCommand(Command),
+    ByCommand(Box<Command>),
+    /// By another time of this file.
+    ByTouching(PathBuf),
 }
 
 impl Server {
@@ -54,6 +58,14 @@ impl Server {
             Self::Clustr(primary) => primary.pid(),
             Self::Other(other) => other.alive.pid(),
         }
+    }
+
+    /// The same, ended by force at once: it has hundreds of workers that do nothing.
+    pub(super) fn without_ceremony(mut self) -> Self {
+        if let Self::Other(other) = &mut self {
+            other.asked_to_end = false;
+        }
+        self
     }
 
     /// Its workers, as the kernel knows them.
@@ -126,6 +138,7 @@ impl Other {
                 let said = String::from_utf8_lossy(&output.stderr);
                 if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
             }
+            Reload::ByTouching(file) => touch(file).map_err(|error| format!("{}: {error}", file.display())),
         }
     }
 }
@@ -134,12 +147,39 @@ impl Drop for Other {
     /// nginx writes over its environment, by which `Started` finds descendants: it is asked first, and its group killed.
     fn drop(&mut self) {
         let group = i32::try_from(self.alive.pid()).ok().and_then(Pid::from_raw);
-        if self.alive.signal(Signal::TERM).is_ok() {
+        if self.asked_to_end && self.alive.signal(Signal::TERM).is_ok() {
             let _ = self.alive.wait_exit(POLITELY);
         }
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Makes a file two seconds younger: uWSGI compares whole seconds, and would not see one that is touched in the second in
+/// which it was made.
+fn touch(file: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::options().write(true).open(file)?;
+    let last = file.metadata()?.modified()?;
+    file.set_modified(last.max(SystemTime::now()) + Duration::from_secs(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touched_file_is_younger_by_whole_seconds_each_time() {
+        let path = std::env::temp_dir().join(format!("clustr-touched-{}", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        let time = || path.metadata().unwrap().modified().unwrap();
+        let mut last = time();
+        for _ in 0..3 {
+            touch(&path).unwrap();
+            assert!(time() >= last + Duration::from_secs(2));
+            last = time();
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

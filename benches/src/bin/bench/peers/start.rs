@@ -85,7 +85,7 @@ pub(crate) fn bare(setting: &Setting, part: &str, fleet: Fleet<'_>) -> Result<Se
     let mut site = Site::new(fleet)?;
     let mut command = Command::new(&setting.places.bare);
     command.args([part, &site.port.to_string()]);
-    if part != "serve" {
+    if !part.starts_with("serve") {
         command.arg(fleet.workers.to_string());
     }
     if part.starts_with("node-") {
@@ -117,7 +117,7 @@ pub(crate) fn peer(
             command.args(["start", &fleet.app.node(), "-i", &workers]).env("PM2_HOME", &site.folder);
             let mut order = Command::new(program.with_file_name("pm2"));
             order.args(["reload", "all"]).env("PM2_HOME", &site.folder).stdin(Stdio::null());
-            reload = Reload::ByCommand(order);
+            reload = Reload::ByCommand(Box::new(order));
         }
         Name::Gunicorn | Name::Uwsgi | Name::Nginx if !fleet.app.is_plain() => return Ok(None),
         Name::Gunicorn => {
@@ -138,9 +138,7 @@ pub(crate) fn peer(
             // Its manual's way to reload without a gap; and the packaged program cannot execute itself anew.
             let file = site.write("touched", "")?;
             command.args(["--lazy-apps", "--touch-chain-reload"]).arg(&file);
-            let mut order = Command::new("touch");
-            order.arg(file).stdin(Stdio::null());
-            reload = Reload::ByCommand(order);
+            reload = Reload::ByTouching(file);
         }
         Name::Nginx => {
             let file = site.write("nginx.conf", &configs::nginx(&site.folder, &port, &workers, fleet.app))?;
@@ -153,7 +151,7 @@ pub(crate) fn peer(
             let mut order = Command::new(program.with_file_name("circusctl"));
             let endpoint = format!("ipc://{}/endpoint", site.folder.display());
             order.args(["--endpoint", &endpoint, "reload"]).stdin(Stdio::null());
-            reload = Reload::ByCommand(order);
+            reload = Reload::ByCommand(Box::new(order));
         }
         Name::Supervisord => {
             let file = site.write("supervisord.conf", &configs::supervisord(&site.folder, &port, &fleet))?;
@@ -163,17 +161,37 @@ pub(crate) fn peer(
     site.start(command, reload).map(Some)
 }
 
-/// PM2 with a program that is no server; `None` if it is not there.
-pub(crate) fn pm2_with(setting: &Setting, workers: u32, command: &[&str]) -> Result<Option<Server>, String> {
-    let Some(pm2) = setting.peers.program(Name::Pm2) else { return Ok(None) };
+/// A peer with so many of a program that is no server; `None` if it is not there, or runs servers only.
+pub(crate) fn many(
+    setting: &Setting,
+    name: Name,
+    workers: u32,
+    command: &[&str],
+) -> Result<Option<Server>, String> {
+    let Some(found) = setting.peers.program(name) else { return Ok(None) };
     let mut site = Site::new(Fleet::of(App::Hello, workers))?;
-    let mut starting = Command::new(pm2);
+    let mut starting = Command::new(found);
     let (program, arguments) = command.split_first().ok_or("no program")?;
-    starting
-        .args(["start", program, "--interpreter", "none", "-i", &workers.to_string(), "--"])
-        .args(arguments);
-    starting.env("PM2_HOME", &site.folder);
-    site.start(starting, Reload::Never).map(Some)
+    let count = workers.to_string();
+    match name {
+        Name::Node => {
+            starting.args([&Places::peer("spawn.js"), &count]).args(command);
+        }
+        Name::Pm2 => {
+            starting.args(["start", program, "--interpreter", "none", "-i", &count, "--"]).args(arguments);
+            starting.env("PM2_HOME", &site.folder);
+        }
+        Name::Circus => {
+            let file = site.write("circus.ini", &configs::circus_of(&site.folder, workers, command))?;
+            starting.arg("--log-level").arg("error").arg(file);
+        }
+        Name::Supervisord => {
+            let settings = configs::supervisord_of(&site.folder, workers, command);
+            starting.arg("--nodaemon").arg("--configuration").arg(site.write("supervisord.conf", &settings)?);
+        }
+        Name::Gunicorn | Name::Nginx | Name::Uwsgi => return Ok(None),
+    }
+    site.start(starting, Reload::Never).map(|server| Some(server.without_ceremony()))
 }
 
 impl Peers {
@@ -214,6 +232,6 @@ impl<'a> Site<'a> {
         command.stdin(Stdio::null()).stdout(log("out")?).stderr(log("err")?);
         let alive = Started::with_output(&mut command)?;
         let address = (Ipv4Addr::LOCALHOST, self.port).into();
-        Ok(Server::Other(Other { alive, address, folder: self.folder.clone(), reload }))
+        Ok(Server::Other(Other { alive, address, folder: self.folder.clone(), reload, asked_to_end: true }))
     }
 }

@@ -2,15 +2,13 @@
 //!
 //! Owns its shape: sections by title, rows and columns by name, every round's number.
 
-use std::collections::BTreeMap;
-
 use clustr_benches::series::Series;
 use serde_json::{Map, Value, json};
 
-use super::{Cell, Section};
+use super::{Cell, Found, Section};
 use crate::goals::{Goal, Verdict};
 
-pub(super) fn report(machine: &str, sections: &[Value], found: &BTreeMap<&'static str, Series>) -> Value {
+pub(super) fn report(machine: &str, sections: &[Value], found: &Found) -> Value {
     let goals: Map<String, Value> =
         found.iter().filter_map(|(name, numbers)| Some(((*name).to_owned(), goal(name, numbers)?))).collect();
     json!({ "version": 1, "machine": machine, "sections": sections, "goals": goals })
@@ -34,10 +32,14 @@ fn cell(cell: &Cell) -> Value {
     }
 }
 
-fn goal(name: &str, found: &Series) -> Option<Value> {
-    let goal = Goal::named(name)?;
-    let held = goal.judge(found) == Verdict::Held;
-    Some(json!({ "goal": goal.shown(), "must": goal.must, "found": numbers(found), "held": held }))
+/// `found` is the last run's; `runs` are all of them.
+fn goal(name: &str, runs: &[Series]) -> Option<Value> {
+    let (goal, last) = (Goal::named(name)?, runs.last()?);
+    let held = runs.iter().all(|found| goal.judge(found) == Verdict::Held);
+    let runs: Vec<_> = runs.iter().map(numbers).collect();
+    Some(
+        json!({ "goal": goal.shown(), "must": goal.must, "found": numbers(last), "held": held, "runs": runs }),
+    )
 }
 
 fn numbers(series: &Series) -> Value {

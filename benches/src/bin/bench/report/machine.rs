@@ -8,20 +8,25 @@ use std::process::Command;
 use crate::setting::{Effort, Setting};
 
 pub(super) fn describe(setting: &Setting) -> String {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = line_of("/proc/sys/kernel/osrelease");
     let load = line_of("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
     let clustr = said(Command::new(&setting.places.clustr).arg("version"));
+    let cpus = cpus();
     let quick = if setting.effort == Effort::Quick { " Quick: few rounds, wide ranges." } else { "" };
     let debug = if cfg!(debug_assertions) { " DEBUG BUILD: the numbers mean nothing." } else { "" };
     format!(
-        "{clustr}; peers: {}; {cpus} CPUs ({}), Linux {kernel}; load average before: {load}.{quick}{debug} \
+        "{clustr}; peers: {}; {cpus}, Linux {kernel}; load average before: {load}.{quick}{debug} \
          Everything, the load generator too, runs on these CPUs, over loopback. Median (least–most); a ratio is taken \
          within each round, before its median.",
         setting.peers.versions(),
-        model()
     )
+}
+
+/// How many, and which.
+pub(super) fn cpus() -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cpus} CPUs ({})", model())
 }
 
 fn model() -> String {

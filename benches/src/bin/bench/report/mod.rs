@@ -8,16 +8,20 @@ mod machine;
 mod markdown;
 mod page;
 mod plot;
+mod readme;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clustr_benches::places::Places;
 use clustr_benches::series::Series;
 use serde_json::Value;
 
+use crate::budget::Shown;
 use crate::goals::Goal;
+use crate::parts::Part;
 use crate::setting::Setting;
 
 /// What one part found.
@@ -55,6 +59,8 @@ pub(crate) struct Column {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) cells: Vec<Cell>,
+    /// Whether it was the load generator that stood in the way.
+    pub(crate) near_limit: bool,
 }
 
 /// What was found of one.
@@ -92,7 +98,7 @@ impl Table {
 
     pub(crate) fn row(&mut self, name: impl Into<String>, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
-        self.rows.push(Row { name: name.into(), cells });
+        self.rows.push(Row { name: name.into(), cells, near_limit: false });
     }
 }
 
@@ -115,26 +121,53 @@ impl Section {
     }
 }
 
+/// What was found for each goal, run by run.
+pub(crate) type Found = BTreeMap<&'static str, Vec<Series>>;
+
 /// The report, as far as it has come.
 pub(crate) struct Report {
     folder: PathBuf,
     machine: String,
+    /// Before the first chapter.
+    head: String,
+    /// The chapters of the last run.
     text: String,
     sections: Vec<Value>,
-    found: BTreeMap<&'static str, Series>,
+    found: Found,
+    began: Instant,
+    spent: Duration,
 }
 
 impl Report {
-    pub(crate) fn new(setting: &Setting) -> Result<Self, String> {
+    /// Says on what is measured, who takes part, and how long it will take.
+    pub(crate) fn new(
+        setting: &Setting,
+        parts: &[&'static Part],
+        skipped: Option<String>,
+    ) -> Result<Self, String> {
         let folder = setting.places.reports();
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let machine = machine::describe(setting);
-        let mut text = format!("# clustr beside its peers\n\n{machine}\n");
-        for skipped in setting.peers.skipped() {
-            text.push_str(&format!("\nskipped: {skipped}\n"));
+        let mut head = format!("# clustr beside its peers\n\n{machine}\n");
+        for skipped in setting.peers.skipped().iter().chain(&skipped) {
+            head.push_str(&format!("\nskipped: {skipped}\n"));
         }
-        setting.progress.aside(|| println!("{text}"));
-        Ok(Self { folder, machine, text, sections: Vec::new(), found: BTreeMap::new() })
+        let plan = setting.budget.plan(parts, setting.times);
+        setting.progress.aside(|| println!("{head}\n{plan}"));
+        let (text, sections, found) = (String::new(), Vec::new(), BTreeMap::new());
+        let (began, spent) = (Instant::now(), setting.spent);
+        Ok(Self { folder, machine, head, text, sections, found, began, spent })
+    }
+
+    /// The next run of everything: its chapters take the place of those before.
+    pub(crate) fn begin(&mut self, setting: &Setting, run: u32) {
+        self.text.clear();
+        self.sections.clear();
+        if setting.times > 1 {
+            let line = format!("\nRun {} of {}.\n", run + 1, setting.times);
+            setting.progress.aside(|| println!("{line}"));
+            self.text.push_str(&line);
+        }
     }
 
     /// Says what a part found, draws it and keeps it, so that nothing is lost if a later part fails.
@@ -148,35 +181,54 @@ impl Report {
             setting.progress.aside(|| println!("{text}"));
             self.text.push_str(&text);
             self.sections.push(json::section(&section));
-            self.found.extend(section.found);
+            for (goal, numbers) in section.found {
+                self.found.entry(goal).or_default().push(numbers);
+            }
         }
         self.keep()
     }
 
     /// The last chapter: all goals, and what has changed since an earlier run.
     pub(crate) fn finish(&mut self, setting: &Setting, before: Option<&Value>) -> Result<(), String> {
-        let mut text = markdown::goals(&self.found);
+        let mut text = markdown::goals(&self.found, setting.times);
         if let Some(before) = before {
             text.push_str(&against::compare(before, &self.as_json()));
         }
+        text.push_str(&took(self.began.elapsed(), self.spent));
         setting.progress.aside(|| println!("{text}"));
         self.text.push_str(&text);
         self.keep()?;
         if setting.write {
-            page::keep(&Places::root(), &self.folder, &self.text)?;
+            page::keep(&Places::root(), &self.folder, &self.whole(), || {
+                readme::numbers(&self.sections, &setting.typed, &machine::cpus())
+            })?;
         }
         println!("report: {}", self.folder.join("report.md").display());
         Ok(())
     }
 
+    fn whole(&self) -> String {
+        format!("{}{}", self.head, self.text)
+    }
+
     fn keep(&self) -> Result<(), String> {
-        write(&self.folder.join("report.md"), &self.text)?;
+        write(&self.folder.join("report.md"), &self.whole())?;
         write(&self.folder.join("report.json"), &format!("{:#}\n", self.as_json()))
     }
 
     fn as_json(&self) -> Value {
         json::report(&self.machine, &self.sections, &self.found)
     }
+}
+
+/// How long it took, for whoever was promised how long it would.
+fn took(measured: Duration, spent: Duration) -> String {
+    let builds = if spent.is_zero() {
+        String::new()
+    } else {
+        format!(", after {} of builds and downloads", Shown(spent))
+    };
+    format!("\nThis took {}{builds}.\n", Shown(measured))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

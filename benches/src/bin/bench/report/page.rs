@@ -1,24 +1,30 @@
 //! The report in `docs/performance.md`, with its plots beside it.
 //!
-//! Owns what stands between two marks of that page, and the folder `docs/plots`. Never touches the words around it.
+//! Owns what stands between two marks of that page, the folder `docs/plots`, and that the README shows the same run. Never
+//! touches the words around it.
 
 use std::fs;
 use std::path::Path;
 
-use super::write;
+use super::{readme, write};
 
 const PAGE: &str = "docs/performance.md";
+const README: &str = "README.md";
 const PLOTS: &str = "docs/plots";
 const BEGIN: &str = "<!-- report: written by `cargo xtask bench --write` -->\n";
 const END: &str = "<!-- end of the report -->";
 
-/// Puts a report into the page, its plots from `folder`.
-pub(super) fn keep(root: &Path, folder: &Path, report: &str) -> Result<(), String> {
-    let path = root.join(PAGE);
-    let page = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let page =
-        replaced(&page, report).ok_or_else(|| format!("{PAGE} has lost its marks '{BEGIN}' and '{END}'"))?;
-    write(&path, &page)?;
+/// Puts a report into the page, its plots from `folder`; and its first numbers, if it has them, into the README.
+pub(super) fn keep(
+    root: &Path,
+    folder: &Path,
+    report: &str,
+    numbers: impl FnOnce() -> Option<String>,
+) -> Result<(), String> {
+    change(root, PAGE, [BEGIN, END], |page| replaced(page, report))?;
+    if let Some(numbers) = numbers() {
+        change(root, README, [readme::BEGIN, readme::END], |page| readme::replaced(page, &numbers))?;
+    }
     let plots = root.join(PLOTS);
     fs::create_dir_all(&plots).map_err(|error| format!("{}: {error}", plots.display()))?;
     for plot in plots_of(report) {
@@ -26,6 +32,19 @@ pub(super) fn keep(root: &Path, folder: &Path, report: &str) -> Result<(), Strin
         copied.map_err(|error| format!("{plot}: {error}"))?;
     }
     Ok(())
+}
+
+fn change(
+    root: &Path,
+    page: &str,
+    [begin, end]: [&str; 2],
+    change: impl FnOnce(&str) -> Option<String>,
+) -> Result<(), String> {
+    let path = root.join(page);
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        change(&text).ok_or_else(|| format!("{page} has lost its marks '{}' and '{end}'", begin.trim()))?;
+    write(&path, &text)
 }
 
 /// The page with another report: its chapters one level lower, its plots where the page finds them.
