@@ -52,7 +52,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let servers = SHARES.len() + others.clone().count();
     let ticks = setting.fitting(
         u32::try_from(servers).unwrap_or(u32::MAX),
-        setting.pick(Duration::from_secs(3), Duration::from_secs(7)),
+        Duration::from_secs(7),
         PAUSE + PAUSE / 10,
         [LEAST_KILLS, setting.pick(5, 50)],
     );
@@ -77,7 +77,7 @@ fn storm(setting: &Setting, name: &'static str, server: Server, ticks: u32) -> R
         clients: 250,
         pace: Pace::PerSecond(PER_SECOND),
         duration_max: Duration::from_secs(600),
-        request_timeout: setting.pick(Duration::from_secs(2), Duration::from_secs(5)),
+        request_timeout: Duration::from_secs(5),
         tell_apart: TellApart::Nothing,
         ..Plan::short(server.address())
     };
