@@ -161,6 +161,9 @@ pub(crate) struct CheckArgs {
     /// As JSON, for scripts
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+    /// Print the JSON schema of clustr.toml, for editors, and nothing else
+    #[arg(long, exclusive = true, help_heading = "Configuration file")]
+    pub(crate) schema: bool,
     /// The program and its arguments
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub(crate) command: Vec<OsString>,

@@ -10,6 +10,9 @@ mod document;
 pub(crate) mod keys;
 mod layer;
 mod order;
+#[cfg(test)]
+mod reference;
+pub(crate) mod schema;
 pub(crate) mod source;
 
 use std::collections::BTreeMap;

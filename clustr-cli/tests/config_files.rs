@@ -205,6 +205,16 @@ fn check_prints_what_a_file_comes_to_and_no_secret() {
 }
 
 #[test]
+fn the_schema_for_editors_is_printed_alone() {
+    let place = Place::new();
+    let printed = place.clustr(&["check", "--schema"]);
+    assert!(printed.status.success() && printed.stderr.is_empty());
+    let schema: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert_eq!(schema["properties"]["share"]["enum"][3], "handoff");
+    assert_eq!(place.clustr(&["check", "--schema", "x.toml"]).status.code(), Some(2));
+}
+
+#[test]
 fn several_apps_are_checked_in_the_order_of_their_start() {
     let place = Place::new();
     place.write(

@@ -104,7 +104,8 @@ no secrets. Of a configuration file, everything that is wrong is said at once; e
 Examples:
   clustr check -n 4 --env-file .env -- node app.js
   clustr check                               clustr.toml
-  clustr check --profile production --json";
+  clustr check --profile production --json
+  clustr check --schema > clustr.schema.json";
 
 pub(super) const DEMO: &str = "\
 Examples:

@@ -357,7 +357,7 @@ impl<T: Copy> Choice<T> {
     }
 }
 
-impl<T: Copy + Send + Sync + 'static> TypedValueParser for Choice<T> {
+impl<T: Copy + PartialEq + Send + Sync + 'static> TypedValueParser for Choice<T> {
     type Value = T;
 
     fn parse_ref(
@@ -371,7 +371,13 @@ impl<T: Copy + Send + Sync + 'static> TypedValueParser for Choice<T> {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(self.now.iter().map(|(word, _)| PossibleValue::new(*word))))
+        let also = |value: &T| {
+            let value = *value;
+            self.also.iter().filter(move |(_, other)| *other == value).map(|(word, _)| *word)
+        };
+        Some(Box::new(
+            self.now.iter().map(move |(word, value)| PossibleValue::new(*word).aliases(also(value))),
+        ))
     }
 }
 

@@ -16,13 +16,18 @@ use clustr_supervisor::config::{
 
 use super::plan::{self, Plan};
 use crate::args::CheckArgs;
+use crate::config_file::schema;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::names::shell_line;
 use crate::render::{self, plain, secrets, units};
 
 pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
-    let CheckArgs { path, mut from, options, json, command } = args;
+    let CheckArgs { path, mut from, options, json, schema, command } = args;
+    if schema {
+        render::json(&schema::text())?;
+        return Ok(exit_code::DONE);
+    }
     from.file = from.file.or(path);
     let (plans, origin) = plan::gather(from, options, command, Vec::new())?;
     let found = |plan: &Plan| clustr_supervisor::find_program(&plan.config.program);

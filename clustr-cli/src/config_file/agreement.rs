@@ -14,7 +14,7 @@ use crate::args::RunOptions;
 use crate::args::run::definition;
 
 /// A key with a value, and the words of a command line that say the same.
-const EXAMPLES: &[(&str, &str, &[&str])] = &[
+pub(super) const EXAMPLES: &[(&str, &str, &[&str])] = &[
     ("workers", "4", &["--workers", "4"]),
     ("workers", "'auto'", &["-n", "auto"]),
     ("listen", "':3001'", &["--listen", ":3001"]),

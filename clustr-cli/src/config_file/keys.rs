@@ -78,8 +78,10 @@ pub(crate) struct Key {
     pub(crate) repeats: bool,
     /// The value as the command line writes it: `TIME`, `auto|shared`.
     pub(crate) form: String,
-    /// The words that are valid, where there are few.
+    /// The words that are valid, where there are few: first those of the form.
     pub(crate) choices: Vec<String>,
+    /// Under which heading the help has it.
+    pub(crate) heading: String,
     /// What it means.
     pub(crate) meaning: String,
     /// What holds where it is not given.
@@ -143,6 +145,7 @@ fn own() -> [Key; 2] {
         repeats: false,
         form: form.to_owned(),
         choices: Vec::new(),
+        heading: "Program".to_owned(),
         meaning: meaning.to_owned(),
         default: None,
     };
@@ -168,9 +171,14 @@ fn key(arg: &clap::Arg) -> Option<Key> {
     let form: String =
         arg.get_value_names().unwrap_or_default().iter().map(clap::builder::Str::as_str).collect();
     let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
-    let kind = if name == ENV { Kind::Variables } else { kind(&form, is_flag) };
-    let choices =
-        if kind == Kind::Choice { form.split('|').map(str::to_owned).collect() } else { Vec::new() };
+    let kind = match (name.as_str(), is_flag, arg.get_possible_values().is_empty()) {
+        (ENV, ..) => Kind::Variables,
+        (_, true, _) => Kind::Flag,
+        (_, _, false) => Kind::Choice,
+        (_, _, true) => kind(&form),
+    };
+    let choices = if kind == Kind::Choice { choices(arg) } else { Vec::new() };
+    let heading = arg.get_help_heading().unwrap_or_default().to_owned();
     let (meaning, default) = split_default(&arg.get_help().map(ToString::to_string).unwrap_or_default());
     let default = if is_flag { Some("false".to_owned()) } else { default };
     let scope = match name.as_str() {
@@ -180,20 +188,25 @@ fn key(arg: &clap::Arg) -> Option<Key> {
     };
     let repeats = matches!(arg.get_action(), ArgAction::Append);
     let form = if is_flag { "true|false".to_owned() } else { form };
-    Some(Key { name, scope, kind, repeats, form, choices, meaning, default })
+    Some(Key { name, scope, kind, repeats, form, choices, heading, meaning, default })
+}
+
+/// Its words, and then other names for the same.
+fn choices(arg: &clap::Arg) -> Vec<String> {
+    let values = arg.get_possible_values();
+    let names = values.iter().map(clap::builder::PossibleValue::get_name);
+    let aliases = values.iter().flat_map(|value| value.get_name_and_aliases().skip(1));
+    names.chain(aliases).map(str::to_owned).collect()
 }
 
 /// What the name of an option's value says of its form.
-fn kind(form: &str, is_flag: bool) -> Kind {
-    let is_choice = || form.contains('|') && form.chars().all(|c| c.is_ascii_lowercase() || "-|".contains(c));
+fn kind(form: &str) -> Kind {
     match form {
-        _ if is_flag => Kind::Flag,
         "P" => Kind::Port,
         "TIME" | "TIME|off" => Kind::Time,
         "SIZE" => Kind::Size,
         "COUNT" | "N|auto" => Kind::Count,
         "CODE,..." => Kind::Codes,
-        _ if is_choice() => Kind::Choice,
         _ => Kind::Text,
     }
 }
@@ -201,10 +214,16 @@ fn kind(form: &str, is_flag: bool) -> Kind {
 /// A help's text ends with `[default: …]`, where there is one. What only a command line has to be told goes.
 fn split_default(help: &str) -> (String, Option<String>) {
     let (meaning, default) = match help.split_once(" [default: ") {
-        Some((meaning, default)) => (meaning, Some(default.trim_end_matches(']').to_owned())),
+        Some((meaning, default)) => (meaning, Some(default.trim_end_matches(']').replace("--", ""))),
         None => (help, None),
     };
-    (meaning.replace("; may be repeated", "").replace("--", ""), default)
+    let meaning = meaning.replace("; may be repeated", "").replace("--", "");
+    (
+        meaning
+            .replace("A variable for", "Variables of")
+            .replace("A file of such variables", "Files of such variables"),
+        default,
+    )
 }
 
 #[cfg(test)]
@@ -228,6 +247,25 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_value_says_its_form() {
+        for key in Keys::new().all().iter().filter(|key| key.kind == Kind::Text) {
+            let free = [
+                "name",
+                "control",
+                "listen",
+                "intensity",
+                "ready",
+                "live",
+                "recycle-at",
+                "stop-signal",
+                "env-file",
+                "cwd",
+            ];
+            assert!(free.contains(&key.name.as_str()), "{} is of the form {}", key.name, key.form);
+        }
+    }
+
+    #[test]
     fn every_key_says_what_it_means_and_none_speaks_of_repeating_options() {
         for key in Keys::new().all() {
             assert!(key.meaning.len() > 10, "{}", key.name);
@@ -240,6 +278,7 @@ mod tests {
     fn the_words_of_a_choice_are_valid_and_no_others() {
         let keys = Keys::new();
         for key in keys.all().iter().filter(|key| key.kind == Kind::Choice) {
+            assert!(!key.form.contains('|') || key.choices.join("|").starts_with(&key.form), "{}", key.name);
             for word in &key.choices {
                 assert!(keys.fault(format!("--{}={word}", key.name).as_ref()).is_none(), "{word}");
             }
