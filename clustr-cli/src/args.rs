@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Say what `run` would do, without doing it
     #[command(override_usage = "clustr check [RUN OPTIONS] -- COMMAND [ARG]...\n       clustr check [RUN OPTIONS] [FILE]", after_help = examples::CHECK)]
     Check(CheckArgs),
+    /// Write a clustr.toml to begin with, from what the folder has
+    #[command(after_help = examples::INIT)]
+    Init(InitArgs),
     /// Show a cluster at work: a server, a load on it, and workers that may be killed
     #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
@@ -115,7 +118,8 @@ pub(crate) struct Place {
 /// Which configuration file is meant, and what of it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct FileArgs {
-    /// Read what to run from this file, and work in its folder [default: clustr.toml, where no COMMAND is given]
+    /// Read what to run from this file, and work in its folder: clustr.toml, a Procfile, or PM2's
+    /// ecosystem.config.json [default: the first of these that is there, where no COMMAND is given]
     #[arg(
         short = 'f',
         long,
@@ -167,6 +171,13 @@ pub(crate) struct CheckArgs {
     /// The program and its arguments
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// Where; it is never overwritten [default: clustr.toml]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -257,6 +268,7 @@ impl Cli {
             Command::Version { json } => *json,
             Command::Check(args) => args.json,
             Command::Demo(_)
+            | Command::Init(_)
             | Command::Completions { .. }
             | Command::DemoWorker { .. }
             | Command::Absent(_) => false,

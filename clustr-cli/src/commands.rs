@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod detach;
 mod events;
+mod init;
 mod list;
 mod plan;
 mod reload;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Stop(args) => stop::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Init(args) => init::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => completions::run(shell),
         Command::Version { json } => version::run(json),

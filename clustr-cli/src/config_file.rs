@@ -7,13 +7,16 @@
 mod agreement;
 mod command_line;
 mod document;
+mod ecosystem;
 pub(crate) mod keys;
 mod layer;
 mod order;
+mod procfile;
 #[cfg(test)]
 mod reference;
 pub(crate) mod schema;
 pub(crate) mod source;
+pub(crate) mod starting;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -30,6 +33,10 @@ use source::{Fault, Source};
 /// The file that is read where none is named.
 pub(crate) const STANDARD: &str = "clustr.toml";
 
+/// Files of others, which are read where that one is not there: foreman's, and PM2's.
+const PROCFILE: &str = "Procfile";
+const ECOSYSTEM: &str = "ecosystem.config.json";
+
 /// What a file wants to run.
 #[derive(Debug)]
 pub(crate) struct Wanted {
@@ -38,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) name: Option<String>,
     /// In the order of their start.
     pub(crate) apps: Vec<App>,
+    /// What a file of others says that has no counterpart here.
+    pub(crate) notes: Vec<String>,
 }
 
 /// One app of it.
@@ -62,10 +71,53 @@ impl Wanted {
     pub(crate) fn read(path: &Path, typed: &Path, profile: Option<&str>) -> Result<Self, Failure> {
         let source = Source::read(path, typed)?;
         let keys = Keys::new();
-        match document::read(&source.text, &keys, profile) {
-            Ok(document::Document { name, apps }) => Ok(Self { source, name, apps }),
+        let document = match Form::of(path, typed)? {
+            Form::Toml => document::read(&source.text, &keys, profile),
+            Form::Ecosystem => ecosystem::read(&source, &keys, profile),
+            Form::Procfile => match profile {
+                Some(_) => Err(vec![Fault::of_all("a Procfile has no profiles")]),
+                None => procfile::read(&source.text, path.with_file_name(".env").is_file()),
+            },
+        };
+        match document {
+            Ok(document::Document { name, apps, notes }) => Ok(Self { source, name, apps, notes }),
             Err(faults) => Err(source.refuse(faults)),
         }
+    }
+}
+
+/// In which form a file is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    Toml,
+    Procfile,
+    Ecosystem,
+}
+
+impl Form {
+    /// By its name.
+    fn of(path: &Path, typed: &Path) -> Result<Self, Failure> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        match &*ending {
+            "toml" => return Ok(Self::Toml),
+            "json" => return Ok(Self::Ecosystem),
+            _ if name.starts_with(PROCFILE) => return Ok(Self::Procfile),
+            _ => {}
+        }
+        let (detail, hint) = match &*ending {
+            "js" | "cjs" | "mjs" => (
+                "it is a program, which clustr does not run",
+                format!("node -p 'JSON.stringify(require(\"./{name}\"))' > {ECOSYSTEM}",),
+            ),
+            "yml" | "yaml" => ("YAML is not read", "clustr init".to_owned()),
+            _ => (
+                "its name ends neither in .toml nor in .json, and it is no Procfile",
+                "clustr init".to_owned(),
+            ),
+        };
+        let what = format!("it is not known how to read '{}'", typed.display());
+        Err(Failure::ConfigFile { what, detail: Some(detail.to_owned()), hint: Some(hint) })
     }
 }
 
@@ -109,9 +161,8 @@ pub(crate) fn find(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
     if let Some(path) = named {
         return Ok(path);
     }
-    let standard = PathBuf::from(STANDARD);
-    if standard.exists() {
-        return Ok(standard);
+    if let Some(found) = [STANDARD, PROCFILE, ECOSYSTEM].into_iter().find(|name| Path::new(name).exists()) {
+        return Ok(found.into());
     }
     Err(Failure::Usage(Usage {
         what: format!("no command is given, and there is no {STANDARD} here"),

@@ -31,14 +31,16 @@ impl Place {
     fn clustr(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clustr"));
         command.args(words).current_dir(self.path()).env("CLUSTR_RUNTIME_DIR", self.path());
-        command.env("CLUSTR_STATE_DIR", self.path()).env_remove("COLUMNS").env_remove("WEB_CONCURRENCY");
-        command.output().unwrap()
+        command.env("CLUSTR_STATE_DIR", self.path()).env_remove("COLUMNS");
+        // However many CPUs the machine has.
+        command.env("WEB_CONCURRENCY", "2").output().unwrap()
     }
 
     /// A transcript: what was typed, the exit code, and everything that was said.
     fn typed(&self, line: &str) -> String {
         let output = self.clustr(&line.split_whitespace().collect::<Vec<_>>());
         let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let out: String = out.split_inclusive('\n').filter(|line| !line.starts_with("program ")).collect();
         let text = format!("$ clustr {line}\nexit {}\n{out}{err}", output.status.code().unwrap());
         text.replace(&self.path().display().to_string(), "[DIR]")
     }
@@ -238,4 +240,52 @@ fn a_file_elsewhere_is_meant_from_its_own_folder() {
     std::fs::set_permissions(place.path().join("sub/app.sh"), executable).unwrap();
     let said = place.typed("check sub/my.toml");
     assert!(said.contains("folder     [DIR]/sub\n") && said.contains("A=1"), "{said}");
+}
+
+#[test]
+fn a_file_to_begin_with_is_written_once() {
+    let place = Place::new();
+    place.write("package.json", r#"{"scripts":{"start":"node server.js"}}"#);
+    let mut said =
+        vec![place.typed("init"), std::fs::read_to_string(place.path().join("clustr.toml")).unwrap()];
+    said.extend(["init", "check", "init nowhere/clustr.toml"].map(|line| place.typed(line)));
+    std::fs::remove_file(place.path().join("package.json")).unwrap();
+    said.push(place.typed("init other.toml"));
+    golden!(said.join("\n"));
+}
+
+#[test]
+fn files_of_others_are_read_and_what_has_no_counterpart_is_said() {
+    let place = Place::new();
+    place.write("Procfile", "release: ./migrate\nweb: /bin/sh web.sh --port $PORT\n");
+    let mut said = vec![place.typed("check"), place.typed("check --profile x"), place.typed("init")];
+    said.push(std::fs::read_to_string(place.path().join("clustr.toml")).unwrap());
+    std::fs::remove_file(place.path().join("clustr.toml")).unwrap();
+    place.write("Procfile", "web /bin/sh\nweb: 'x\nweb:\n");
+    said.push(place.typed("check Procfile"));
+    std::fs::remove_file(place.path().join("Procfile")).unwrap();
+    place.write(
+        "ecosystem.config.json",
+        r#"{"apps":[{"name":"api","script":"app.sh","instances":2,"watch":true,"max_memory_restart":"300M","kill_timeout":5000,
+            "out_file":"x.log","env":{"NODE_ENV":"development"},"env_production":{"NODE_ENV":"production","API_KEY":"hunter2"}}],
+            "deploy":{}}"#,
+    );
+    said.extend(
+        ["check", "check --profile production", "check --profile staging", "init"]
+            .map(|line| place.typed(line)),
+    );
+    assert!(!said.concat().contains("hunter2"), "{said:?}");
+    said.push(std::fs::read_to_string(place.path().join("clustr.toml")).unwrap());
+    place.write("ecosystem.config.json", "{\n  \"apps\": [,]\n}");
+    place.write("broken.json", r#"{"apps":[{"name":"a"},{"script":"b.js","instances":"many","env":5}]}"#);
+    place.write("ecosystem.config.js", "module.exports = {}");
+    place.write("compose.yml", "");
+    let lines = [
+        "check ecosystem.config.json",
+        "check broken.json",
+        "check ecosystem.config.js",
+        "check compose.yml",
+    ];
+    said.extend(lines.map(|line| place.typed(line)));
+    golden!(said.join("\n"));
 }

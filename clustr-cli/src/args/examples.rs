@@ -107,6 +107,13 @@ Examples:
   clustr check --profile production --json
   clustr check --schema > clustr.schema.json";
 
+pub(super) const INIT: &str = "\
+It looks for a Procfile, PM2's ecosystem.config.json, package.json, pyproject.toml and Cargo.toml, in this order.
+
+Examples:
+  clustr init
+  clustr init deploy/clustr.toml";
+
 pub(super) const DEMO: &str = "\
 Examples:
   clustr demo                     watch; kill -9 a worker in another terminal

@@ -25,6 +25,8 @@ pub(super) struct Document {
     pub(super) name: Option<String>,
     /// In the order of their start.
     pub(super) apps: Vec<App>,
+    /// What of it has no counterpart here.
+    pub(super) notes: Vec<String>,
 }
 
 /// The file, or a profile of it.
@@ -188,7 +190,7 @@ impl Reader<'_> {
     fn apps(&mut self, sheet: &Sheet) -> Option<Document> {
         if sheet.apps.is_empty() {
             let app = self.app(None, None, &sheet.top)?;
-            return Some(Document { name: None, apps: vec![app] });
+            return Some(Document { name: None, apps: vec![app], notes: Vec::new() });
         }
         let mut written: Vec<(&String, &(Range<usize>, Layer))> = sheet.apps.iter().collect();
         written.sort_by_key(|(_, (place, _))| place.start);
@@ -207,7 +209,7 @@ impl Reader<'_> {
             })
             .collect();
         let apps = made.into_iter().collect::<Option<Vec<App>>>()?;
-        order.map(|_| Document { name, apps })
+        order.map(|_| Document { name, apps, notes: Vec::new() })
     }
 
     fn order(&mut self, written: &[(&String, &(Range<usize>, Layer))]) -> Option<Vec<usize>> {

@@ -13,6 +13,7 @@ use super::{Plan, in_words, make, variables};
 use crate::args::{self, FileArgs, RunOptions};
 use crate::config_file::{self, Wanted};
 use crate::failure::Failure;
+use crate::render;
 
 /// Where plans come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,6 +45,12 @@ pub(crate) fn gather(
     let mut origin = enter(from)?;
     let wanted = origin.read()?;
     origin.name.clone_from(&wanted.name);
+    for note in &wanted.notes {
+        render::warning(
+            &format!("{}: {note}", origin.typed.display()),
+            "clustr init, for a clustr.toml of it",
+        );
+    }
     let mut inherited = Some(inherited);
     let (mut plans, mut faults) = (Vec::new(), Vec::new());
     for app in &wanted.apps {
