@@ -216,7 +216,7 @@ impl Client {
     /// Sends a request; until when it has to be answered.
     fn ask(&mut self, ask: Ask) -> Result<Deadline, ClientError> {
         self.last_id += 1;
-        let request = Request { id: self.last_id, ask };
+        let request = Request { id: self.last_id, app: None, ask };
         let mut line = serde_json::to_vec(&request).map_err(|error| ClientError::Io(error.into()))?;
         line.push(b'\n');
         match self.stream.write_all(&line) {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clustr_core::{Ailment, Event, SlotState, Why, WorkerId};
 
+use crate::app::App;
 use crate::news::Fact;
-use crate::supervisor::Supervisor;
 
 /// The signs of all workers.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Ailments {
     }
 }
 
-impl Supervisor {
+impl App {
     /// What was seen of a worker from outside.
     pub(crate) fn hear_of_health(&mut self, event: Event) {
         match event.worker() {
@@ -52,7 +52,7 @@ impl Supervisor {
     }
 
     fn serves(&self, id: WorkerId) -> bool {
-        let state = self.app.workers().find(|view| view.worker == id).map(|view| view.state);
+        let state = self.rules.workers().find(|view| view.worker == id).map(|view| view.state);
         matches!(state, Some(SlotState::Ready | SlotState::Parked))
     }
 

@@ -35,6 +35,8 @@ pub fn is_variable_name(name: &str) -> bool {
 pub struct Config {
     /// The app's name: prefixes its output, names its control socket.
     pub name: String,
+    /// The names of the apps of the same primary that it starts after: once they run, or have finished what they had to do.
+    pub after: Vec<String>,
     /// What a worker runs.
     pub program: Program,
     /// The rules of its workers' lives.
@@ -95,6 +97,7 @@ impl Config {
     pub fn new(name: &str, program: Program, policy: Policy) -> Self {
         Self {
             name: name.to_owned(),
+            after: Vec::new(),
             program,
             policy,
             listen: Vec::new(),

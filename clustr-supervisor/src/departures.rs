@@ -15,8 +15,8 @@ use std::time::Duration;
 use clustr_core::{Time, WorkerId};
 use clustr_net::sock_diag;
 
+use crate::app::App;
 use crate::process::socket_inodes;
-use crate::supervisor::Supervisor;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -93,7 +93,7 @@ impl Departures {
     }
 }
 
-impl Supervisor {
+impl App {
     /// A worker has emptied its queues, or had none: it is asked to drain, or seen off if nobody can ask it.
     pub(crate) fn see_off(&mut self, id: WorkerId) {
         let is_mute = self.workers.get(&id).is_some_and(|worker| !worker.can_be_asked());

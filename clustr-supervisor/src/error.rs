@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{Probe, Share};
 use crate::control::place::{Holder, errno};
 use crate::news::span;
+use crate::order::OrderError;
 use crate::process::LookupError;
 
 /// Why a primary cannot start, or cannot go on. `Display` says what; `hint()` what to type instead.
@@ -31,6 +32,17 @@ pub enum StartError {
         detail: String,
         /// Something to type.
         hint: Option<String>,
+    },
+    /// Apps cannot be started in the order that was asked for.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// Something is wrong with one of several apps.
+    #[error("app '{name}'")]
+    App {
+        /// Its name.
+        name: String,
+        /// What.
+        source: Box<Self>,
     },
     /// The policy makes no sense.
     #[error("the policy makes no sense")]
@@ -251,7 +263,12 @@ impl StartError {
             )),
             Self::Control { path, source } => Some(control_hint(path, source)),
             Self::System { source, .. } if is_out_of_descriptors(source) => Some("ulimit -n 1024".into()),
-            Self::Policy(_) | Self::WorkingDirectory { .. } | Self::Stopped | Self::System { .. } => None,
+            Self::App { source, .. } => source.hint(),
+            Self::Order(_)
+            | Self::Policy(_)
+            | Self::WorkingDirectory { .. }
+            | Self::Stopped
+            | Self::System { .. } => None,
         }
     }
 }

@@ -5,15 +5,15 @@
 use clustr_core::{Action, Actions, Answer, Event, Generation, Notice, SlotId, Ticket, WorkerId};
 
 use crate::advice::{Advice, LastWords, advise, out_of_memory};
+use crate::app::{App, Said};
 use crate::control::{Setback, rolled_back};
 use crate::news::Fact;
 use crate::oom::Shortage;
 use crate::process::{Brood, Process};
-use crate::supervisor::Supervisor;
 use crate::tell::{self, Knowledge};
 use crate::worker::Worker;
 
-impl Supervisor {
+impl App {
     /// Carries out orders, in order.
     pub(crate) fn execute(&mut self, actions: Actions) {
         for action in actions {
@@ -33,7 +33,7 @@ impl Supervisor {
             Action::Forget(generation) => self.generations.forget(generation),
             Action::Notify(notice) => self.notify(notice),
             Action::Answer(ticket, answer) => self.pass_on(ticket, answer),
-            Action::Leave(verdict) => self.verdict = Some(verdict),
+            Action::Leave(verdict) => self.say(Said::Ended(verdict)),
         }
     }
 
@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// From now on this number is what the ticket's reload carries. The core has to know what it can go back to.
     fn begin(&mut self, ticket: Ticket, generation: Generation) {
-        let from = self.app.view().generation;
+        let from = self.rules.view().generation;
         self.changed_file = self.generations.begin(ticket, generation, from);
         if let Some(replaced) = &self.changed_file {
             let detail = format!(
@@ -95,12 +95,7 @@ impl Supervisor {
         if is_final {
             self.generations.drop_wish(ticket);
         }
-        if let Some(control) = &mut self.control {
-            control.answer(ticket, answer, setback.as_ref());
-        }
-        if let Some(desk) = &mut self.desk {
-            desk.answer(ticket, answer, setback.as_ref());
-        }
+        self.say(Said::Answer(ticket, answer, setback));
     }
 
     /// The kernel has killed a worker for want of memory, as far as can be known.
@@ -139,7 +134,7 @@ impl Supervisor {
         let last = LastWords {
             lines: &self.logs.last_tail(slot.0),
             spoke: self.workers.iter().rfind(|(id, _)| id.slot == slot).is_some_and(spoke),
-            wanted: self.app.view().wanted,
+            wanted: self.rules.view().wanted,
         };
         if let Some(Advice { detail, hint }) = advise(last) {
             self.tell(Fact::Warning { detail, hint: Some(hint) });
@@ -172,7 +167,7 @@ impl Supervisor {
 
     /// Whose a process is shows only as long as its parent lives. Where orphans are not ours, nothing follows from it.
     fn see_brood(&mut self, id: WorkerId, see: fn(&mut Brood, &Process)) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|_| self.strangers.is_some()) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|_| self.adopts) {
             see(&mut worker.brood, &worker.process);
         }
     }
@@ -202,7 +197,7 @@ impl Supervisor {
     }
 }
 
-impl Knowledge for Supervisor {
+impl Knowledge for App {
     fn pid(&self, worker: WorkerId) -> u32 {
         self.workers.get(&worker).map_or(0, |worker| worker.process.id())
     }

@@ -1,21 +1,16 @@
-//! What woke the loop, made into facts.
+//! What woke the loop for an app, made into facts.
 //!
-//! Owns the meaning of every [`Wake`]. Never decides: facts go into the inbox, news to whoever watches. Called by the
-//! turn of the loop in `supervisor`.
+//! Owns the meaning of every [`Wake`]; what wakes the primary itself is `heed`'s. Never decides: facts go into the inbox, news
+//! to whoever watches. Called by the turn of the loop in `supervisor`.
 
-use clustr_core::{Command, EndReason, Event, Exit, Plan, Target, Ticket, WorkerId};
+use clustr_core::{Event, Exit, WorkerId};
 use nix::sys::signal::Signal;
 
+use crate::app::App;
 use crate::news::Fact;
 use crate::reactor::{Reactor, Wake};
-use crate::requests::SETTLE;
 use crate::sharing::{Heard, Moment, Sharing};
-use crate::signals::{Signals, Word};
-use crate::supervisor::Supervisor;
 use crate::worker::Worker;
-
-/// The ticket of wishes that nobody waits for: those that came as signals.
-const NOBODY: Ticket = Ticket(u64::MAX);
 
 /// The exit code of a worker whose real one was taken by somebody else.
 const UNKNOWN_CODE: i32 = 255;
@@ -27,9 +22,9 @@ const LAST_TURNS_MAX: usize = 4096;
 /// What hears one of a worker's channels.
 type Ear = fn(&mut Sharing, WorkerId, &mut Worker, &mut Reactor, Moment) -> Heard;
 
-impl Supervisor {
+impl App {
     /// What a wake-up means.
-    pub(crate) fn translate(&mut self, wake: Wake) {
+    pub(crate) fn hear(&mut self, wake: Wake) {
         match wake {
             Wake::Exit(worker) => self.hear_exit(worker),
             Wake::Channel(worker) => self.hear_channel(worker),
@@ -37,20 +32,12 @@ impl Supervisor {
             Wake::Probe(worker) => self.hear_probe(worker),
             Wake::Calls(worker) => self.hear_calls(worker),
             Wake::Notified => self.hear_notices(),
-            Wake::Timer => {}
-            Wake::Signals => self.hear_signals(),
             Wake::Output(id) => self.logs.readable(id, &mut self.reactor, self.now),
-            Wake::Writer => self.hear_writer(),
-            Wake::Control => {
-                self.sharing.make_room();
-                if let Some(control) = &mut self.control {
-                    control.accept(&mut self.reactor, self.now);
-                }
-            }
-            Wake::Client(client) => self.hear_client(client),
-            Wake::Desk => self.hear_desk(),
             Wake::Listener(number) => self.sharing.notice(number),
-            Wake::HungUp => self.revive(),
+            Wake::HungUp => {
+                self.reactor.take_ends();
+                self.revive();
+            }
             Wake::Queue => self.sharing.notice_queues(self.now),
         }
     }
@@ -110,6 +97,13 @@ impl Supervisor {
         self.take_in(heard)
     }
 
+    /// There is room for output again.
+    pub(crate) fn resume_output(&mut self) {
+        if let Some(lines) = self.logs.resume(&mut self.reactor) {
+            self.tell(Fact::OutputLost { lines });
+        }
+    }
+
     /// What was heard becomes events and news; says whether there may be more.
     pub(crate) fn take_in(&mut self, heard: Heard) -> bool {
         for id in heard.maybe {
@@ -121,52 +115,5 @@ impl Supervisor {
             self.tell(fact);
         }
         heard.more
-    }
-
-    fn hear_signals(&mut self) {
-        while let Some(Ok(Some(word))) = self.signals.as_ref().map(Signals::next) {
-            match word {
-                Word::Stop | Word::HungUp => self.inbox.push_back(Event::Interrupted),
-                Word::StopAtOnce => self.wish(Command::Stop(EndReason::AtOnce)),
-                Word::Reload => self.wish(Command::Reload(Plan::all(SETTLE))),
-                Word::ScaleBy(by) => self.wish(Command::Scale(Target::By(by))),
-                Word::Child => self.reap_strangers(),
-                Word::NotYet(signal) => self.tell(not_yet(signal)),
-            }
-        }
-    }
-
-    fn wish(&mut self, command: Command) {
-        self.inbox.push_back(Event::Asked(NOBODY, command));
-    }
-
-    fn reap_strangers(&mut self) {
-        let pids = self.pids();
-        if let Some(strangers) = &self.strangers {
-            strangers.reap(&pids);
-        }
-    }
-
-    fn hear_writer(&mut self) {
-        if let Some(lines) = self.logs.resume(&mut self.reactor) {
-            self.tell(Fact::OutputLost { lines });
-        }
-        if self.logs.take_record_failed() {
-            let detail = "who the workers are could not be written down beside the control socket: if this primary is \
-                          killed, the next one of its name will not end them"
-                .into();
-            self.tell(Fact::Warning {
-                detail,
-                hint: Some("df, and clustr restart once there is room".into()),
-            });
-        }
-    }
-}
-
-fn not_yet(signal: Signal) -> Fact {
-    let purpose = if signal == Signal::SIGUSR1 { "reopening logs" } else { "upgrade" };
-    Fact::Warning {
-        detail: format!("{signal}: {purpose} is not in this version, nothing was done"),
-        hint: None,
     }
 }

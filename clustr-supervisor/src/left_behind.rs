@@ -12,13 +12,20 @@ use crate::signals::Signals;
 
 /// Ends it, with the claim to the control socket in hand: nobody else will. Says how many processes there were; `None`:
 /// somebody wants no primary any more, and they have been killed.
-pub(crate) fn end(config: &Config, signals: Option<&Signals>, logs: &mut Logs) -> Option<usize> {
-    let Some(orphans) = config.control.as_deref().and_then(Orphans::of) else { return Some(0) };
+pub(crate) fn end(
+    apps: &[Config],
+    primary: &str,
+    signals: Option<&Signals>,
+    logs: &mut Logs,
+) -> Option<usize> {
+    let first = apps.first()?;
+    let Some(orphans) = first.control.as_deref().and_then(Orphans::of) else { return Some(0) };
     let count = orphans.count();
-    let mut tell = |fact| logs.news(&News { at_unix_ms: clock::unix_ms(), app: config.name.clone(), fact });
+    let mut tell = |fact| logs.news(&News { at_unix_ms: clock::unix_ms(), app: primary.to_owned(), fact });
+    let patience = apps.iter().map(|app| app.policy.stop_timeout()).max().unwrap_or_default();
     let detail = format!("ending what a killed primary left: {}", processes(count));
     tell(Fact::Warning { detail, hint: None });
-    if orphans.end(config.stop_signal, config.policy.stop_timeout(), signals) {
+    if orphans.end(first.stop_signal, patience, signals) {
         tell(Fact::Ended { verdict: "stopped".into() });
         return None;
     }

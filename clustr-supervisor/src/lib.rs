@@ -76,7 +76,9 @@
 //! | [`config`] [`Supervisor`] | the same with every word said: what `clustr run` is made of |
 //! | [`control`] | the control socket: its place and its words; a [`Handle`] says the same ones |
 //! | [`news`] | what is told, as lines for scripts; an [`Event`] is made of each |
-//! | `supervisor` `reactor` `hear` `execute` | one turn of the loop: what woke it, what that means, what is done |
+//! | `supervisor` `reactor` `heed` | one turn of the loop: what woke it, and for whom |
+//! | `app` `hear` `execute` | one app: what that means, what is done |
+//! | `order` `apps` `rounds` | several apps: who starts and stops when, and what is wished of all |
 //! | `requests` `status` `tell` | answers, pictures, news |
 //! | `start` `process` `worker` | a worker's start, its process, and what is held of it |
 //! | `sharing` `readiness` | how connections reach workers, and when a silent one counts as ready |
@@ -87,6 +89,8 @@
 
 mod advice;
 mod ailments;
+mod app;
+mod apps;
 mod clock;
 pub mod cluster;
 pub mod config;
@@ -96,11 +100,14 @@ mod error;
 mod execute;
 mod generations;
 mod hear;
+mod heed;
 mod left_behind;
 mod logs;
 pub mod news;
 mod notify;
 mod oom;
+mod opening;
+mod order;
 mod probe;
 mod process;
 mod queues;
@@ -109,6 +116,7 @@ mod readiness;
 mod recycling;
 mod relay;
 mod requests;
+mod rounds;
 mod sharing;
 mod signals;
 mod start;
@@ -130,6 +138,7 @@ pub use clustr_net::worker::{Connection, Heard};
 pub use config::Config;
 pub use error::{ListenError, StartError};
 pub use nix::sys::signal::Signal;
+pub use order::{APPS_MAX, OrderError};
 pub use supervisor::Supervisor;
 
 /// Where a command would be found, as a worker's start would find it: for `clustr check`.

@@ -12,9 +12,11 @@ use clustr_core::{Ailment, Event, Time, WorkerId};
 use clustr_net::notify::{Heard, Inbox, Outbox, SOCKET_VARIABLE, Word};
 use rustix::process::{Pid, getpgid};
 
+use crate::app::App;
 use crate::clock::millis;
 use crate::config::{Above, ReadyWord};
 use crate::news::{Fact, span};
+use crate::order::Order;
 use crate::reactor::{Reactor, Wake};
 use crate::supervisor::Supervisor;
 
@@ -62,8 +64,11 @@ impl Superior {
 
     /// Tells what is of interest to it. That nobody reads is no reason to stop.
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not told upwards is of no interest there")]
-    pub(crate) fn tell(&self, fact: &Fact, now: Time) {
+    pub(crate) fn tell(&self, fact: &Fact, order: &Order, now: Time) {
         let _ = match fact {
+            // Of several apps the last one makes it whole, at the start; the end is that of all.
+            Fact::Running { .. } if !order.is_up() => Ok(()),
+            Fact::Ending { .. } if !order.is_last() => Ok(()),
             Fact::Running { ready } => self.outbox.ready(&format!("ready workers: {ready}")),
             Fact::Scaled { to, .. } => self.outbox.status(&format!("wanted workers: {to}")),
             Fact::Reloading { .. } => self.outbox.reloading(now.since(Time::ZERO)),
@@ -97,7 +102,9 @@ impl Supervisor {
             self.tell(Fact::Warning { detail, hint: Some(hint) });
         }
     }
+}
 
+impl App {
     /// Workers, or what they have started, have said something.
     pub(crate) fn hear_notices(&mut self) {
         for _ in 0..TURN_MESSAGES_MAX {

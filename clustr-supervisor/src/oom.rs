@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clustr_core::Time;
@@ -38,9 +39,13 @@ impl Shortage {
     }
 }
 
+/// The kernel's counters, for all apps of a primary: a kill that one of them has been told of was no other's.
+#[derive(Clone, Debug)]
+pub(crate) struct OomKills(Arc<Mutex<Counters>>);
+
 /// The counters, and what they were.
 #[derive(Debug)]
-pub(crate) struct OomKills {
+struct Counters {
     cgroup: Counter,
     host: Counter,
     looked_at: Option<Time>,
@@ -63,23 +68,31 @@ impl OomKills {
     }
 
     fn at(cgroup: Option<PathBuf>, host: Option<PathBuf>, now: Time) -> Self {
-        let mut kills = Self { cgroup: Counter::new(cgroup), host: Counter::new(host), looked_at: None };
+        let counters = Counters { cgroup: Counter::new(cgroup), host: Counter::new(host), looked_at: None };
+        let kills = Self(Arc::new(Mutex::new(counters)));
         kills.look(now);
         kills
     }
 
+    /// Nobody ever waits here: all apps live in the one loop.
+    fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes what was killed until now: it was nobody who starts only now. Of hundreds that start in one turn, the first
     /// looks for all: the files are long, and their numbers made anew for each reader.
-    pub(crate) fn look(&mut self, now: Time) {
-        if self.looked_at.replace(now) != Some(now) {
-            self.cgroup.look(now);
-            self.host.look(now);
+    pub(crate) fn look(&self, now: Time) {
+        let mut counters = self.counters();
+        if counters.looked_at.replace(now) != Some(now) {
+            counters.cgroup.look(now);
+            counters.host.look(now);
         }
     }
 
     /// Whether a worker that has just ended by SIGKILL may be one of those that the kernel killed.
-    pub(crate) fn claim(&mut self, now: Time) -> Option<Shortage> {
-        let (cgroup, host) = (self.cgroup.claim(now), self.host.claim(now));
+    pub(crate) fn claim(&self, now: Time) -> Option<Shortage> {
+        let mut counters = self.counters();
+        let (cgroup, host) = (counters.cgroup.claim(now), counters.host.claim(now));
         if cgroup { Some(Shortage::Cgroup) } else { host.then_some(Shortage::Host) }
     }
 }
@@ -162,7 +175,7 @@ mod tests {
         write(&cgroup, 3);
         write(&host, 9);
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let mut kills = OomKills::at(Some(cgroup.clone()), Some(host.clone()), at(0));
+        let kills = OomKills::at(Some(cgroup.clone()), Some(host.clone()), at(0));
         assert_eq!(kills.claim(at(1)), None);
         write(&host, 10);
         assert_eq!((kills.claim(at(2)), kills.claim(at(2))), (Some(Shortage::Host), None));
@@ -185,15 +198,15 @@ mod tests {
         let host = folder.path().join("vmstat");
         write(&host, 0);
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        let mut kills = OomKills::at(None, Some(host.clone()), at(0));
+        let kills = OomKills::at(None, Some(host.clone()), at(0));
         kills.look(at(1));
         write(&host, 1);
         kills.look(at(1));
-        assert_eq!(kills.host.last, Some(0), "the same turn");
+        assert_eq!(kills.counters().host.last, Some(0), "the same turn");
         assert_eq!(kills.claim(at(1)), Some(Shortage::Host), "an end is always looked into");
         write(&host, 2);
         kills.look(at(2));
-        assert_eq!(kills.host.last, Some(2), "the next turn");
+        assert_eq!(kills.counters().host.last, Some(2), "the next turn");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use clustr_core::{Event, SlotId, SlotState, Wear, WorkerId};
 
 use std::cell::RefCell;
 
+use crate::app::{App, is_hopeful};
 use crate::process::{Sampler, Sight};
-use crate::supervisor::{Supervisor, is_hopeful};
 
-impl Supervisor {
+impl App {
     /// Tells workers to leave whose queues are empty now; steers around those that stand still; closes queues that
     /// nobody will take.
     pub(crate) fn tend_queues(&mut self) {
@@ -34,8 +34,8 @@ impl Supervisor {
         self.pump();
         self.sharing.rescue(&mut self.workers, self.now);
         self.start_the_awaited();
-        let app = &self.app;
-        let has_hope = |slot| app.slot(slot).is_some_and(is_hopeful);
+        let rules = &self.rules;
+        let has_hope = |slot| rules.slot(slot).is_some_and(is_hopeful);
         for fact in self.sharing.tend_queues(&mut self.reactor, has_hope, self.now) {
             self.tell(fact);
         }
@@ -45,7 +45,7 @@ impl Supervisor {
     /// A slot for whose next worker clients wait does not rest.
     fn start_the_awaited(&mut self) {
         for slot in self.sharing.awaited() {
-            if self.app.slot(slot).is_some_and(|view| view.state == SlotState::Resting) {
+            if self.rules.slot(slot).is_some_and(|view| view.state == SlotState::Resting) {
                 self.inbox.push_back(Event::Awaited(slot));
             }
         }
@@ -66,7 +66,7 @@ impl Supervisor {
     /// The worker of this slot, else of any other.
     fn replaceable(&self, slot: SlotId) -> Option<WorkerId> {
         let ready = |view: &clustr_core::SlotView| view.worker.filter(|_| view.state == SlotState::Ready);
-        let own = self.app.slot(slot).and_then(|view| ready(&view));
-        own.or_else(|| self.app.slots().find_map(|view| ready(&view)))
+        let own = self.rules.slot(slot).and_then(|view| ready(&view));
+        own.or_else(|| self.rules.slots().find_map(|view| ready(&view)))
     }
 }

@@ -1,20 +1,23 @@
 //! What control clients and handles ask, answered.
 //!
-//! Owns the meaning of every [`Ask`]. Never changes anything itself: wishes go to the core, which answers by ticket, and
-//! [`words`] to workers.
+//! Owns the meaning of every [`Ask`], and whom it is for. Never changes anything itself: wishes go to an app's core, which
+//! answers by ticket, or to all apps' in a round; [`words`] go to workers.
 
 mod carried;
 mod words;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket};
+use clustr_core::{Command, EndReason, Event, Plan, SlotId, Target, Ticket, Verdict};
 
+use crate::app::App;
+use crate::control::Outcome;
 use crate::control::protocol::{Ask, Batches, Progress, Reply, Request};
 use crate::generations::Wish;
 use crate::news::Fact;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Member, Supervisor};
 
 /// For how long a batch of a reload is watched where nobody says it.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
@@ -30,10 +33,43 @@ pub(crate) enum Asker {
     Handle(u64),
 }
 
+/// Which apps are meant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Whom {
+    /// The one that was named, or the only one.
+    One(usize),
+    /// Of several, none was named.
+    All,
+}
+
+impl Whom {
+    pub(crate) const fn includes(self, app: usize) -> bool {
+        match self {
+            Self::One(one) => one == app,
+            Self::All => true,
+        }
+    }
+}
+
+/// What a request is for an app.
+#[derive(Debug)]
+enum Meaning {
+    /// Its answer is known at once.
+    Answered(Box<Reply>),
+    /// The core decides; a reload may carry something.
+    Wish(Command, Option<Wish>),
+}
+
+impl Meaning {
+    fn answered(reply: Reply) -> Self {
+        Self::Answered(Box::new(reply))
+    }
+}
+
 impl Supervisor {
     /// A client has something to say, or room for more.
     pub(crate) fn hear_client(&mut self, client: u64) {
-        self.sharing.make_room();
+        self.make_room();
         let Some(control) = &mut self.control else { return };
         for request in control.hear(client, &mut self.reactor) {
             self.answer(Asker::Client(client), request);
@@ -42,64 +78,220 @@ impl Supervisor {
 
     /// The one meaning of a request, whoever asks.
     pub(crate) fn answer(&mut self, asker: Asker, request: Request) {
-        let id = request.id;
-        match request.ask {
-            Ask::Status { slot, connections } => {
-                self.sharing.look_for_strangers(self.now);
-                self.revive();
-                let reply = match slot.filter(|slot| !self.has_slot(*slot)) {
-                    Some(_) => Reply::refused(id, "no-such-slot", "there is no such slot".into(), None),
-                    None => {
-                        let status = Some(self.status(slot, connections));
-                        Reply { status, ..Reply::granted(id, Progress::Done) }
-                    }
-                };
+        let Request { id, app, ask } = request;
+        let whom = match self.whom(id, app.as_deref()) {
+            Ok(whom) => whom,
+            Err(reply) => return self.reply(asker, *reply),
+        };
+        match (ask, whom) {
+            (Ask::Subscribe, _) => {
+                self.reply(asker, Reply::granted(id, Progress::Done));
+                self.subscribe(asker, id, app);
+            }
+            (Ask::Status { slot, connections }, _) => {
+                let reply = self.picture(id, whom, slot, connections);
                 self.reply(asker, reply);
             }
-            Ask::Subscribe => {
-                self.reply(asker, Reply::granted(id, Progress::Done));
-                self.subscribe(asker, id);
+            (ask, Whom::One(number)) => self.ask_one(asker, id, number, ask),
+            (ask, Whom::All) => self.ask_all(asker, id, ask),
+        }
+    }
+
+    fn whom(&self, id: u64, app: Option<&str>) -> Result<Whom, Box<Reply>> {
+        let number = |name: &str| self.apps.iter().position(|member| member.name() == name);
+        match app {
+            None if self.apps.len() == 1 => Ok(Whom::One(0)),
+            None => Ok(Whom::All),
+            Some(name) => number(name).map(Whom::One).ok_or_else(|| {
+                let detail = format!("there is no app named '{name}': here are {}", self.names());
+                Box::new(Reply::refused(id, "no-such-app", detail, Some("clustr status")))
+            }),
+        }
+    }
+
+    fn names(&self) -> String {
+        self.apps.iter().map(Member::name).collect::<Vec<_>>().join(", ")
+    }
+
+    fn picture(&mut self, id: u64, whom: Whom, slot: Option<u32>, connections: bool) -> Reply {
+        let has_slot =
+            |number| self.app(number).is_some_and(|app| slot.is_none_or(|slot| app.has_slot(slot)));
+        match whom {
+            Whom::All if slot.is_some() => return self.which_app(id),
+            Whom::One(number) if slot.is_some() && !has_slot(number) => return no_such_slot(id),
+            Whom::One(_) | Whom::All => {}
+        }
+        for app in self.here() {
+            app.sharing.look_for_strangers(app.now);
+            app.revive();
+        }
+        let status = Some(self.status(whom, slot, connections));
+        Reply { status, ..Reply::granted(id, Progress::Done) }
+    }
+
+    fn which_app(&self, id: u64) -> Reply {
+        let detail = format!("here are several apps, and this is for one: {}", self.names());
+        Reply::refused(id, "which-app", detail, Some("--app NAME"))
+    }
+
+    fn ask_one(&mut self, asker: Asker, id: u64, number: usize, ask: Ask) {
+        let is_waiting = self.order.is_waiting(number);
+        let Some(app) = self.app_mut(number).filter(|_| !is_waiting) else {
+            return self.ask_absent(asker, id, number, &ask);
+        };
+        match app.meaning(id, ask) {
+            Meaning::Answered(reply) => self.reply(asker, *reply),
+            Meaning::Wish(command, wish) => {
+                let Some(ticket) = self.ticket(asker, id) else { return };
+                if let Some(app) = self.app_mut(number) {
+                    wish.into_iter().for_each(|wish| app.generations.keep(ticket, wish));
+                    app.inbox.push_back(Event::Asked(ticket, command));
+                }
             }
-            Ask::Scale { to: Some(to), by: None } => self.ask(asker, id, Command::Scale(Target::To(to))),
-            Ask::Scale { to: None, by: Some(by) } => self.ask(asker, id, Command::Scale(Target::By(by))),
+        }
+    }
+
+    /// Of an app that has not started, or has ended among others, there is nothing to wish but that it never starts.
+    fn ask_absent(&mut self, asker: Asker, id: u64, number: usize, ask: &Ask) {
+        let name = self.apps[number].name();
+        let reply = match (ask, self.order.is_waiting(number)) {
+            (Ask::Stop { .. }, true) => {
+                self.order.ended(number, Verdict::Stopped);
+                Reply::granted(id, Progress::Done)
+            }
+            (_, true) => {
+                let detail = format!("app={name} waits for those that it is after");
+                Reply::refused(id, "waiting", detail, Some("clustr status"))
+            }
+            (_, false) => Reply::refused(id, "ended", format!("app={name} has ended"), Some("clustr status")),
+        };
+        self.reply(asker, reply);
+    }
+
+    /// What makes sense for several apps at once: what changes none of them into something else.
+    fn ask_all(&mut self, asker: Asker, id: u64, ask: Ask) {
+        match ask {
+            Ask::Reload { plan, slots, settle_ms, env, command } if env.is_empty() && command.is_empty() => {
+                self.here().for_each(|app| app.warn_of_canaries(plan));
+                self.ask_round(asker, id, Command::Reload(batches(plan, slots, settle_ms)));
+            }
+            Ask::Restart { slot: None } => {
+                self.ask_round(asker, id, Command::Restart(None, Plan::all(SETTLE)));
+            }
+            Ask::Stop { now } => {
+                let reason = if now { EndReason::AtOnce } else { EndReason::Asked };
+                if let Some(ticket) = self.ticket(asker, id) {
+                    self.stop_all(reason, ticket);
+                }
+            }
+            Ask::Signal { slot: None, .. } | Ask::Send { slot: None, .. } => {
+                let told = self.here().map(|app| app.meaning(id, ask.clone()));
+                let replies = told.filter_map(|meaning| match meaning {
+                    Meaning::Answered(reply) => Some(*reply),
+                    Meaning::Wish(..) => None,
+                });
+                let reply = of_all(replies.collect(), id);
+                self.reply(asker, reply);
+            }
+            Ask::Status { .. }
+            | Ask::Subscribe
+            | Ask::Scale { .. }
+            | Ask::Reload { .. }
+            | Ask::Difference { .. }
+            | Ask::Restart { .. }
+            | Ask::Signal { .. }
+            | Ask::Send { .. } => {
+                let reply = self.which_app(id);
+                self.reply(asker, reply);
+            }
+        }
+    }
+
+    fn ask_round(&mut self, asker: Asker, id: u64, command: Command) {
+        if let Some(ticket) = self.ticket(asker, id) {
+            self.begin_round(ticket, command);
+        }
+    }
+
+    /// For whoever is answered later. Whoever is owed too many answers is told so.
+    fn ticket(&mut self, asker: Asker, id: u64) -> Option<Ticket> {
+        let ticket = match asker {
+            Asker::Client(client) => self.control.as_mut().and_then(|control| control.ticket(client, id)),
+            // Its number was chosen so that it is one; the desk has seen to it that they do not become too many.
+            Asker::Handle(call) => Some(Ticket(call)),
+        };
+        if ticket.is_none() {
+            let detail = "too many requests of this client are still unanswered".into();
+            self.reply(asker, Reply::refused(id, "busy", detail, None));
+        }
+        ticket
+    }
+
+    /// Tells whoever has this ticket, wherever that is, what it came to.
+    pub(crate) fn tell_asker(&mut self, ticket: Ticket, outcome: &Outcome) {
+        if let Some(control) = &mut self.control {
+            control.answer(ticket, outcome);
+        }
+        if let Some(desk) = &mut self.desk {
+            desk.answer(ticket, outcome);
+        }
+    }
+
+    fn reply(&mut self, asker: Asker, reply: Reply) {
+        match (asker, &mut self.control, &mut self.desk) {
+            (Asker::Client(client), Some(control), _) => control.reply(client, &reply),
+            (Asker::Handle(call), _, Some(desk)) => desk.reply(call, reply),
+            (Asker::Client(_), None, _) | (Asker::Handle(_), _, None) => {}
+        }
+    }
+
+    /// News as lines; a handle has events instead.
+    fn subscribe(&mut self, asker: Asker, request: u64, app: Option<String>) {
+        if let (Asker::Client(client), Some(control)) = (asker, &mut self.control) {
+            control.subscribe(client, request, app);
+        }
+    }
+}
+
+impl App {
+    /// What a request is for this app; what the core is not asked for is done.
+    fn meaning(&mut self, id: u64, ask: Ask) -> Meaning {
+        match ask {
+            Ask::Scale { to: Some(to), by: None } => Meaning::Wish(Command::Scale(Target::To(to)), None),
+            Ask::Scale { to: None, by: Some(by) } => Meaning::Wish(Command::Scale(Target::By(by)), None),
             Ask::Scale { .. } => {
                 let hint = Some("{\"id\":1,\"cmd\":\"scale\",\"to\":4}");
                 let detail = "scale takes exactly one of \"to\" and \"by\"".into();
-                self.reply(asker, Reply::refused(id, "bad-request", detail, hint));
+                Meaning::answered(Reply::refused(id, "bad-request", detail, hint))
             }
-            Ask::Signal { signal, slot } => {
-                let reply = self.signal(id, &signal, slot);
-                self.reply(asker, reply);
-            }
-            Ask::Send { message, slot } => {
-                let reply = self.send(id, &message, slot);
-                self.reply(asker, reply);
-            }
-            Ask::Reload { plan, slots, settle_ms, env, command } => {
-                let wish = match carried::wish(env, command) {
-                    Ok(wish) => wish,
-                    Err(why) => return self.reply(asker, senseless(id, why)),
-                };
-                self.warn_of_canaries(plan);
-                let plan = batches(plan, slots, settle_ms);
-                self.ask_with(asker, id, Command::Reload(plan), Some(wish));
-            }
-            Ask::Difference { env, command } => {
-                let serves = self.app.view().generation;
-                let reply = match carried::wish(env, command) {
-                    Ok(wish) => {
-                        let difference = Some(self.generations.difference(wish, serves));
-                        Reply { difference, ..Reply::granted(id, Progress::Done) }
-                    }
-                    Err(why) => senseless(id, why),
-                };
-                self.reply(asker, reply);
-            }
+            Ask::Signal { signal, slot } => Meaning::answered(self.signal(id, &signal, slot)),
+            Ask::Send { message, slot } => Meaning::answered(self.send(id, &message, slot)),
+            Ask::Reload { plan, slots, settle_ms, env, command } => match carried::wish(env, command) {
+                Ok(wish) => {
+                    self.warn_of_canaries(plan);
+                    Meaning::Wish(Command::Reload(batches(plan, slots, settle_ms)), Some(wish))
+                }
+                Err(why) => Meaning::answered(senseless(id, why)),
+            },
+            Ask::Difference { env, command } => Meaning::answered(self.difference(id, env, command)),
             Ask::Restart { slot } => {
-                self.ask(asker, id, Command::Restart(slot.map(SlotId), Plan::all(SETTLE)));
+                Meaning::Wish(Command::Restart(slot.map(SlotId), Plan::all(SETTLE)), None)
             }
-            Ask::Stop { now: false } => self.ask(asker, id, Command::Stop(EndReason::Asked)),
-            Ask::Stop { now: true } => self.ask(asker, id, Command::Stop(EndReason::AtOnce)),
+            Ask::Stop { now: false } => Meaning::Wish(Command::Stop(EndReason::Asked), None),
+            Ask::Stop { now: true } => Meaning::Wish(Command::Stop(EndReason::AtOnce), None),
+            Ask::Status { .. } | Ask::Subscribe => {
+                unreachable!("`answer` keeps what is asked of the primary")
+            }
+        }
+    }
+
+    fn difference(&self, id: u64, env: BTreeMap<String, String>, command: Vec<String>) -> Reply {
+        match carried::wish(env, command) {
+            Ok(wish) => {
+                let difference = Some(self.generations.difference(wish, self.rules.view().generation));
+                Reply { difference, ..Reply::granted(id, Progress::Done) }
+            }
+            Err(why) => senseless(id, why),
         }
     }
 
@@ -113,45 +305,20 @@ impl Supervisor {
             self.tell(Fact::Warning { detail, hint });
         }
     }
+}
 
-    fn ask(&mut self, asker: Asker, request: u64, command: Command) {
-        self.ask_with(asker, request, command, None);
-    }
+fn no_such_slot(id: u64) -> Reply {
+    Reply::refused(id, "no-such-slot", "there is no such slot".into(), None)
+}
 
-    fn ask_with(&mut self, asker: Asker, request: u64, command: Command, wish: Option<Wish>) {
-        let ticket = match asker {
-            Asker::Client(client) => {
-                self.control.as_mut().and_then(|control| control.ticket(client, request))
-            }
-            // Its number was chosen so that it is one; the desk has seen to it that they do not become too many.
-            Asker::Handle(call) => Some(Ticket(call)),
-        };
-        match ticket {
-            Some(ticket) => {
-                wish.into_iter().for_each(|wish| self.generations.keep(ticket, wish));
-                self.inbox.push_back(Event::Asked(ticket, command));
-            }
-            None => {
-                let detail = "too many requests of this client are still unanswered".into();
-                self.reply(asker, Reply::refused(request, "busy", detail, None));
-            }
-        }
-    }
-
-    fn reply(&mut self, asker: Asker, reply: Reply) {
-        match (asker, &mut self.control, &mut self.desk) {
-            (Asker::Client(client), Some(control), _) => control.reply(client, &reply),
-            (Asker::Handle(call), _, Some(desk)) => desk.reply(call, reply),
-            (Asker::Client(_), None, _) | (Asker::Handle(_), _, None) => {}
-        }
-    }
-
-    /// News as lines; a handle has events instead.
-    fn subscribe(&mut self, asker: Asker, request: u64) {
-        if let (Asker::Client(client), Some(control)) = (asker, &mut self.control) {
-            control.subscribe(client, request);
-        }
-    }
+/// What several apps have answered at once, as one answer: somebody's fault if there is one, else that it was done if any app
+/// did it.
+fn of_all(replies: Vec<Reply>, id: u64) -> Reply {
+    let is_absence = |reply: &Reply| matches!(reply.refusal.as_deref(), Some("no-worker" | "no-channel"));
+    let fault = replies.iter().find(|reply| !reply.ok && !is_absence(reply)).cloned();
+    let done = || replies.iter().find(|reply| reply.ok).cloned();
+    let nobody = || Reply::refused(id, "no-worker", "there is no worker now".into(), Some("clustr status"));
+    fault.or_else(done).or_else(|| replies.first().cloned()).unwrap_or_else(nobody)
 }
 
 /// A reload, or a question about one, that carries what no process could have.

@@ -12,12 +12,12 @@ use clustr_net::intercept::{Installer, Notifier};
 use clustr_net::node::Endpoint;
 use rustix::fs::{Mode, OFlags};
 
+use crate::app::App;
 use crate::config::{Output, ReadyWhen};
 use crate::logs::{Origin, Stream};
 use crate::notify::Notices;
-use crate::process::{Brood, Outfit, Places, Process, Record, SpawnError};
+use crate::process::{Brood, Outfit, Places, Process, SpawnError};
 use crate::reactor::{Reactor, Registration, Wake};
-use crate::supervisor::Supervisor;
 use crate::worker::{Channel, NodeChannel, Worker};
 
 type Variables = Vec<(&'static str, String)>;
@@ -37,7 +37,7 @@ struct Watches {
     calls: Option<Registration>,
 }
 
-impl Supervisor {
+impl App {
     pub(crate) fn spawn(&mut self, id: WorkerId, generation: Generation) {
         self.sharing.make_room();
         self.oom_kills.look(self.now);
@@ -47,7 +47,7 @@ impl Supervisor {
         match self.try_spawn(id, generation) {
             Ok(worker) => {
                 self.workers.insert(id, worker);
-                self.record.iter_mut().for_each(Record::touch);
+                self.has_changed = true;
                 if self.readiness.counts() || self.is_maybe_silent() {
                     self.readiness.started(id, self.now);
                 }

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use clustr_core::{SlotView, WorkerId, WorkerView};
+use clustr_core::{AppState, SlotView, WorkerId, WorkerView};
 use clustr_net::{Addr, sock_diag};
 
+use crate::app::App;
 use crate::clock::millis;
 use crate::control::protocol::{AppStatus, RolledBack, Status, WorkerStatus};
 use crate::process::{sockets, usage};
-use crate::supervisor::Supervisor;
-use crate::tell::exit_words;
+use crate::requests::Whom;
+use crate::supervisor::{Member, Supervisor};
+use crate::tell::{exit_words, verdict_name};
 
 /// Bound: descriptors of workers that are looked at for one picture, some ten milliseconds of work. Whose turn comes after
 /// that has no number.
@@ -22,10 +24,58 @@ const DESCRIPTORS_MAX: usize = 8 << 10;
 type Connections = BTreeMap<WorkerId, u64>;
 
 impl Supervisor {
-    /// The primary as it is now; of one slot alone, with the last output of those who are in it.
-    pub(crate) fn status(&self, slot: Option<u32>, connections: bool) -> Status {
+    /// The primary as it is now, with one of its apps or all; of one slot alone, with the last output of those who are in it.
+    pub(crate) fn status(&self, whom: Whom, slot: Option<u32>, connections: bool) -> Status {
+        let numbers = (0..self.apps.len()).filter(|number| whom.includes(*number));
+        Status {
+            version: 1,
+            name: self.name.clone(),
+            pid: std::process::id(),
+            state: self.state().into(),
+            uptime_ms: millis(self.now.since(self.started_at)),
+            clustr: env!("CARGO_PKG_VERSION").into(),
+            log: self.log_file.as_ref().map(|path| path.display().to_string()),
+            apps: numbers.map(|number| self.app_status(number, slot, connections)).collect(),
+        }
+    }
+
+    /// One app as it is now, or was when it ended.
+    pub(crate) fn app_status(&self, number: usize, slot: Option<u32>, connections: bool) -> AppStatus {
+        match &self.apps[number] {
+            Member::Here(app) => AppStatus {
+                state: self.state_of(number, app.rules.view().state).into(),
+                ..app.picture(slot, connections)
+            },
+            Member::Ended(picture) => (**picture).clone(),
+        }
+    }
+
+    fn state_of(&self, number: usize, state: AppState) -> &'static str {
+        match self.order.verdict_of(number) {
+            Some(_) if state == AppState::Starting => "not-started",
+            Some(verdict) => verdict_name(verdict),
+            None if self.order.is_waiting(number) => "waiting",
+            None => state.name(),
+        }
+    }
+
+    /// Of several apps it is that of the one which has the longest way to go.
+    fn state(&self) -> &'static str {
+        let states = || self.members().filter(|(number, _)| self.order.verdict_of(*number).is_none());
+        let is_any = |wanted| states().any(|(_, app)| app.rules.view().state == wanted);
+        if self.order.is_stopping() || states().next().is_none() || states().all(|(_, app)| app.is_ending()) {
+            return AppState::Stopping.name();
+        }
+        let rest = [AppState::Starting, AppState::Reloading].into_iter().find(|state| is_any(*state));
+        rest.unwrap_or(AppState::Running).name()
+    }
+}
+
+impl App {
+    /// The app as it is now; of one slot alone, with the last output of those who are in it.
+    fn picture(&self, slot: Option<u32>, connections: bool) -> AppStatus {
         let connections = if connections { self.connections() } else { self.known_connections() };
-        let slots = self.app.slots().filter(|view| slot.is_none_or(|slot| view.slot.0 == slot));
+        let slots = self.rules.slots().filter(|view| slot.is_none_or(|slot| view.slot.0 == slot));
         let mut workers: Vec<WorkerStatus> =
             slots.flat_map(|slot| self.slot_status(&slot, &connections)).collect();
         if slot.is_some() {
@@ -33,26 +83,19 @@ impl Supervisor {
                 worker.last_output = self.logs.last_output(worker.slot, worker.incarnation);
             }
         }
-        Status {
-            version: 1,
-            name: self.name.clone(),
-            pid: std::process::id(),
-            state: self.app.view().state.name().into(),
-            uptime_ms: millis(self.now.since(self.started_at)),
-            clustr: env!("CARGO_PKG_VERSION").into(),
-            log: self.log_file.as_ref().map(|path| path.display().to_string()),
-            apps: vec![self.app_status(workers)],
-        }
+        self.picture_with(workers)
     }
 
     pub(crate) fn has_slot(&self, slot: u32) -> bool {
-        self.app.slots().any(|view| view.slot.0 == slot)
+        self.rules.slots().any(|view| view.slot.0 == slot)
     }
 
-    fn app_status(&self, workers: Vec<WorkerStatus>) -> AppStatus {
-        let view = self.app.view();
+    fn picture_with(&self, workers: Vec<WorkerStatus>) -> AppStatus {
+        let view = self.rules.view();
         AppStatus {
             name: self.name.clone(),
+            state: self.rules.view().state.name().into(),
+            after: self.after.clone(),
             generation: view.generation.0,
             wanted: view.wanted,
             ready: view.ready,
@@ -71,7 +114,7 @@ impl Supervisor {
 
     /// A slot's workers, or the slot alone if there are none.
     fn slot_status(&self, slot: &SlotView, connections: &Connections) -> Vec<WorkerStatus> {
-        let workers = self.app.workers().filter(|view| view.worker.slot == slot.slot);
+        let workers = self.rules.workers().filter(|view| view.worker.slot == slot.slot);
         let theirs: Vec<WorkerStatus> =
             workers.map(|view| self.worker_status(slot, &view, connections)).collect();
         if theirs.is_empty() { vec![self.vacancy(slot)] } else { theirs }

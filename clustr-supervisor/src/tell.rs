@@ -147,7 +147,7 @@ const fn reason_name(reason: EndReason) -> &'static str {
     }
 }
 
-const fn verdict_name(verdict: Verdict) -> &'static str {
+pub(crate) const fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Finished => "finished",
         Verdict::Stopped => "stopped",

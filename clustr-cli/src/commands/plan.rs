@@ -82,6 +82,7 @@ pub(crate) fn make(
     let control_asked = options.control.clone();
     let control = control_path(options.control, &name)?;
     let mut config = Config {
+        after: Vec::new(),
         name,
         program: Program { command, env, cwd: options.cwd },
         policy,

@@ -10,16 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 
-use clustr_core::{Answer, Ticket};
+use clustr_core::Ticket;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::Event;
 use super::handle::{Call, Handle, Shared};
 use super::receiver::Watcher;
+use crate::control::Outcome;
 use crate::control::protocol::{Ask, Progress, Reply, Request};
-use crate::control::{Setback, reply_for};
-use crate::reactor::Wake;
+use crate::reactor::Summons;
 use crate::requests::Asker;
 use crate::supervisor::Supervisor;
 
@@ -112,8 +112,8 @@ impl Desk {
     }
 
     /// Passes on what a command came to, if it was a handle's.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer, setback: Option<&Setback>) {
-        self.reply(ticket.0, reply_for(ticket.0, answer, setback));
+    pub(crate) fn answer(&mut self, ticket: Ticket, outcome: &Outcome) {
+        self.reply(ticket.0, outcome.reply(ticket.0));
     }
 
     /// The next request, if there is one.
@@ -124,7 +124,7 @@ impl Desk {
                 let id = self.next;
                 self.next += 1;
                 self.owed.insert(id, answers);
-                return Some(Request { id, ask });
+                return Some(Request { id, app: None, ask });
             }
             let detail = "too many requests of handles are still unanswered".into();
             let _ = answers.try_send(Reply::refused(0, "busy", detail, None));
@@ -175,8 +175,9 @@ impl fmt::Debug for Desk {
 impl Supervisor {
     /// Lets handles in: from now on they are heard in this thread.
     pub(super) fn open_desk(&mut self, desk: Desk) -> io::Result<()> {
-        self.reactor.register_readable(desk.sit()?, Wake::Desk)?;
+        self.reactor.register_readable(desk.sit()?, Summons::Desk)?;
         self.desk = Some(desk);
+        self.here().for_each(|app| app.tells_events = true);
         Ok(())
     }
 
@@ -190,17 +191,6 @@ impl Supervisor {
             let Some(request) = self.desk.as_mut().and_then(Desk::next_call) else { return };
             self.answer(Asker::Handle(request.id), request);
         }
-        self.reactor.again(Wake::Desk);
-    }
-
-    /// Tells handles and callbacks a piece of news.
-    pub(crate) fn tell_inside(&mut self, fact: &crate::news::Fact) {
-        if !self.desk.as_mut().is_some_and(Desk::is_watched) {
-            return;
-        }
-        let event = Event::of(fact, |worker| self.workers.get(&worker).map_or(0, |one| one.process.id()));
-        if let Some(desk) = &mut self.desk {
-            desk.publish(&event);
-        }
+        self.reactor.again(Summons::Desk);
     }
 }

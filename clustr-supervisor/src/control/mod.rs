@@ -24,12 +24,12 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::news::News;
-use crate::reactor::{Reactor, Registration, Wake};
+use crate::reactor::{Reactor, Registration, Summons};
 pub(crate) use place::OpenError;
 use place::{Claim, Holder};
 use protocol::{Reply, Request};
 use session::Session;
-pub(crate) use setback::{Setback, reply_for, rolled_back};
+pub(crate) use setback::{Outcome, Setback, Whose, rolled_back};
 
 /// Bound: clients at the same time.
 const CLIENTS_MAX: usize = 64;
@@ -67,10 +67,10 @@ struct Asker {
 
 impl Control {
     /// Listens at a path that is claimed. A socket that a killed primary left is replaced.
-    pub(crate) fn open(path: &Path, claim: Claim, reactor: &mut Reactor) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, claim: Claim, reactor: &mut Reactor<Summons>) -> Result<Self, OpenError> {
         remove_stale(path)?;
         let (listener, inode) = bind_private(path).map_err(OpenError::Io)?;
-        let registration = reactor.register_readable(&listener, Wake::Control).map_err(OpenError::Io)?;
+        let registration = reactor.register_readable(&listener, Summons::Control).map_err(OpenError::Io)?;
         Ok(Self {
             listener,
             registration,
@@ -90,7 +90,7 @@ impl Control {
     }
 
     /// Takes in whoever is waiting, if it is the same user or root.
-    pub(crate) fn accept(&mut self, reactor: &mut Reactor, now: Time) {
+    pub(crate) fn accept(&mut self, reactor: &mut Reactor<Summons>, now: Time) {
         self.resting_until = None;
         loop {
             match self.listener.accept() {
@@ -110,13 +110,13 @@ impl Control {
     }
 
     /// Looks again for clients that could not be taken in.
-    pub(crate) fn handle_timeout(&mut self, reactor: &mut Reactor, now: Time) {
+    pub(crate) fn handle_timeout(&mut self, reactor: &mut Reactor<Summons>, now: Time) {
         if self.resting_until.is_some_and(|until| until <= now) {
             self.accept(reactor, now);
         }
     }
 
-    fn admit(&mut self, stream: UnixStream, reactor: &mut Reactor) -> io::Result<()> {
+    fn admit(&mut self, stream: UnixStream, reactor: &mut Reactor<Summons>) -> io::Result<()> {
         // The pid of a peer in another pid namespace is 0, which rustix's type for it cannot hold: nix's can.
         let peer = getsockopt(&stream, PeerCredentials)?.uid();
         if peer != 0 && peer != rustix::process::geteuid().as_raw() {
@@ -130,25 +130,25 @@ impl Control {
             return turn_away(&stream);
         }
         let client = self.next_client;
-        let registration = reactor.register(&stream, Wake::Client(client))?;
+        let registration = reactor.register(&stream, Summons::Client(client))?;
         self.next_client += 1;
         self.sessions.insert(client, Session::new(stream, registration));
-        reactor.again(Wake::Client(client));
+        reactor.again(Summons::Client(client));
         Ok(())
     }
 
     /// Lets those go who have hung up, although this turn has not come to hear it yet.
-    fn sweep(&mut self, reactor: &mut Reactor) {
+    fn sweep(&mut self, reactor: &mut Reactor<Summons>) {
         self.sessions.values_mut().for_each(Session::look);
         self.flush(reactor);
     }
 
     /// A client can be read or written: its requests.
-    pub(crate) fn hear(&mut self, client: u64, reactor: &mut Reactor) -> Vec<Request> {
+    pub(crate) fn hear(&mut self, client: u64, reactor: &mut Reactor<Summons>) -> Vec<Request> {
         let Some(session) = self.sessions.get_mut(&client) else { return Vec::new() };
         let heard = session.hear();
         if heard.more {
-            reactor.again(Wake::Client(client));
+            reactor.again(Summons::Client(client));
         }
         heard.requests
     }
@@ -174,21 +174,22 @@ impl Control {
     }
 
     /// Passes on what a command came to.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer, setback: Option<&Setback>) {
+    pub(crate) fn answer(&mut self, ticket: Ticket, outcome: &Outcome) {
         let Some(asker) = self.tickets.get(&ticket).copied() else { return };
-        if answer != Answer::Accepted {
+        if outcome.answer != Answer::Accepted {
             self.tickets.remove(&ticket);
         }
         let Some(session) = self.sessions.get_mut(&asker.client) else { return };
-        if answer != Answer::Accepted {
+        if outcome.answer != Answer::Accepted {
             session.settle();
         }
-        session.reply(&reply_for(asker.request, answer, setback));
+        session.reply(&outcome.reply(asker.request));
     }
 
-    pub(crate) fn subscribe(&mut self, client: u64, request: u64) {
+    /// From now on the client gets news: of this app alone, or all.
+    pub(crate) fn subscribe(&mut self, client: u64, request: u64, app: Option<String>) {
         if let Some(session) = self.sessions.get_mut(&client) {
-            session.subscribe(request);
+            session.subscribe(request, app);
         }
     }
 
@@ -200,7 +201,7 @@ impl Control {
     }
 
     /// Writes what clients will take, and lets those go who are done.
-    pub(crate) fn flush(&mut self, reactor: &mut Reactor) {
+    pub(crate) fn flush(&mut self, reactor: &mut Reactor<Summons>) {
         for session in self.sessions.values_mut() {
             session.flush();
         }
@@ -213,7 +214,7 @@ impl Control {
     }
 
     /// Stops listening; removes the socket file if it is still ours.
-    pub(crate) fn close(mut self, reactor: &mut Reactor) {
+    pub(crate) fn close(mut self, reactor: &mut Reactor<Summons>) {
         self.flush(reactor);
         reactor.deregister(&self.listener, self.registration);
         if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {

@@ -27,6 +27,9 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 pub struct Request {
     /// Chosen by the client, repeated in every reply.
     pub id: u64,
+    /// For which app; of several none named means all, where that makes sense, and is refused as `which-app` else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// What is wished.
     #[serde(flatten)]
     pub ask: Ask,
@@ -255,6 +258,13 @@ pub struct Status {
 pub struct AppStatus {
     /// Its name.
     pub name: String,
+    /// `waiting` (for those that it is after), `starting`, `running`, `reloading`, `stopping`; or how it has ended: `finished`,
+    /// `stopped`, `gave-up`, `not-started`.
+    #[serde(default)]
+    pub state: String,
+    /// The apps that it starts after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// The version of command and environment that new workers are started from.
     pub generation: u64,
     /// How many workers are wanted.

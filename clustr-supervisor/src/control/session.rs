@@ -29,10 +29,18 @@ pub(crate) struct Session {
     pub(super) registration: Registration,
     input: Intake,
     output: VecDeque<u8>,
-    subscribed: Option<u64>,
+    subscribed: Option<Subscription>,
     missed: u64,
     pending: u32,
     state: State,
+}
+
+/// What news a client wants.
+#[derive(Debug)]
+struct Subscription {
+    request: u64,
+    /// Of this app alone; `None`: all.
+    app: Option<String>,
 }
 
 /// Whether the client still speaks.
@@ -142,8 +150,8 @@ impl Session {
         self.pending
     }
 
-    pub(super) fn subscribe(&mut self, id: u64) {
-        self.subscribed = Some(id);
+    pub(super) fn subscribe(&mut self, request: u64, app: Option<String>) {
+        self.subscribed = Some(Subscription { request, app });
     }
 
     /// Queues a reply. A client that leaves too many unread has to go.
@@ -155,7 +163,8 @@ impl Session {
 
     /// Queues a piece of news, if the client wants news and has room for it.
     pub(super) fn publish(&mut self, news: &News) {
-        let Some(id) = self.subscribed else { return };
+        let wanted = |one: &&Subscription| one.app.as_ref().is_none_or(|app| *app == news.app);
+        let Some(id) = self.subscribed.as_ref().filter(wanted).map(|one| one.request) else { return };
         let delivery = Delivery { id, news: news.clone(), missed: self.missed };
         if self.queue(&delivery) {
             self.missed = 0;

@@ -45,8 +45,39 @@ pub(crate) fn rolled_back(fact: &Fact) -> Option<RolledBack> {
     })
 }
 
-/// What a command came to, as a reply to the request that it was.
-pub(crate) fn reply_for(id: u64, answer: Answer, setback: Option<&Setback>) -> Reply {
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    /// Why the reload that it was failed.
+    pub(crate) setback: Option<Setback>,
+    /// In which app it failed, where it was meant for all.
+    pub(crate) whose: Option<Whose>,
+}
+
+/// Where a wish for all apps has ended.
+#[derive(Debug)]
+pub(crate) struct Whose {
+    pub(crate) app: String,
+    /// The apps that were not asked any more.
+    pub(crate) spared: Vec<String>,
+}
+
+impl Outcome {
+    /// It as a reply to the request that it was.
+    pub(crate) fn reply(&self, id: u64) -> Reply {
+        let reply = reply_for(id, self.answer, self.setback.as_ref());
+        let Some(Whose { app, spared }) = &self.whose else { return reply };
+        let detail = reply.detail.as_deref().unwrap_or_default();
+        let spared = match &spared[..] {
+            [] => String::new(),
+            spared => format!("\nleft as they are: {}", spared.join(", ")),
+        };
+        Reply { detail: Some(format!("app={app}: {detail}{spared}")), ..reply }
+    }
+}
+
+fn reply_for(id: u64, answer: Answer, setback: Option<&Setback>) -> Reply {
     let told = |name: &str, detail: &str, hint: Option<&str>| match setback {
         Some(Setback { detail, hint }) => Reply::refused(id, name, detail.clone(), hint.as_deref()),
         None => Reply::refused(id, name, detail.to_owned(), hint),

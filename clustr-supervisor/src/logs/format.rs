@@ -27,6 +27,8 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 pub(crate) struct Format {
     app: String,
+    /// Who tells news.
+    teller: String,
     output: Output,
     news: NewsFormat,
     colour: bool,
@@ -48,7 +50,12 @@ struct JsonLine<'a> {
 
 impl Format {
     pub(crate) fn new(app: &str, output: Output, news: NewsFormat, colour: bool) -> Self {
-        Self { app: app.to_owned(), output, news, colour }
+        Self { app: app.to_owned(), teller: "clustr".into(), output, news, colour }
+    }
+
+    /// The same for one of several apps, whose news begins with its name.
+    pub(crate) fn naming_the_app(self) -> Self {
+        Self { teller: self.app.clone(), ..self }
     }
 
     /// Appends one line of a worker.
@@ -97,7 +104,7 @@ impl Format {
     }
 
     fn say(&self, into: &mut Vec<u8>, text: &str) {
-        self.paint(into, DIM, "clustr |");
+        self.paint(into, DIM, &format!("{} |", self.teller));
         into.push(b' ');
         into.extend_from_slice(text.as_bytes());
         into.push(b'\n');

@@ -23,16 +23,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use clustr_core::Time;
-use mio::Waker;
-
-use crate::config::LogFile;
 use crate::news::News;
 use crate::reactor::{Reactor, Wake};
 use capture::{Capture, Reading, Tail, pipe};
-use outlet::{Outlet, STALL, Target};
+use clustr_core::Time;
+pub(crate) use outlet::Outlet;
+use outlet::{STALL, Target};
 
-/// All output of one app.
+/// All output of one app, or what the primary itself has to say.
 #[derive(Debug)]
 pub(crate) struct Logs {
     format: Format,
@@ -80,16 +78,16 @@ enum Pressure {
 }
 
 impl Logs {
-    pub(crate) fn new(format: Format, waker: Waker, file: Option<LogFile>) -> io::Result<Self> {
-        Ok(Self {
+    pub(crate) const fn new(format: Format, outlet: Outlet) -> Self {
+        Self {
             format,
-            outlet: Outlet::new(waker, file)?,
+            outlet,
             captures: BTreeMap::new(),
             next_capture: 0,
             tails: BTreeMap::new(),
             stdout: Way::to(Target::Stdout),
             stderr: Way::to(Target::Stderr),
-        })
+        }
     }
 
     /// Makes a pipe for one of a worker's outputs, and returns the end that the worker writes to.
@@ -198,6 +196,11 @@ impl Logs {
         }
     }
 
+    /// Another way out, for the output of an app.
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet.another()
+    }
+
     /// Has a small file written, by the thread that may block; says whether that was taken.
     pub(crate) fn record(&self, path: PathBuf, content: Vec<u8>) -> bool {
         self.outlet.record(path, content)
@@ -248,7 +251,13 @@ impl Logs {
         (lost > 0).then_some(lost)
     }
 
-    /// Lets the writer finish.
+    /// The same for whoever has news alone to write.
+    pub(crate) fn resume_news(&mut self) -> Option<u64> {
+        let has_room = self.stderr.lost_lines > 0 && self.outlet.has_room(self.stderr.target);
+        has_room.then(|| std::mem::take(&mut self.stderr.lost_lines))
+    }
+
+    /// Lets the writer finish, once nobody else writes.
     pub(crate) fn close(&mut self) {
         self.outlet.close();
     }

@@ -49,11 +49,12 @@ pub(super) enum Errand {
     Record(PathBuf, Vec<u8>),
 }
 
-/// The loop's side of the way out.
+/// The loop's side of the way out. There may be several for the one writer: the first is closed last, and waits for it.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     errands: Option<Sender<Errand>>,
-    gone: Receiver<()>,
+    /// Of the first one: it ends when the writer does.
+    gone: Option<Receiver<()>>,
     shared: Arc<Shared>,
 }
 
@@ -107,7 +108,12 @@ impl Outlet {
             .name("writer".into())
             .stack_size(128 * 1024)
             .spawn(move || writer.run())?;
-        Ok(Self { errands: Some(errands), gone, shared })
+        Ok(Self { errands: Some(errands), gone: Some(gone), shared })
+    }
+
+    /// Another way to the same writer.
+    pub(crate) fn another(&self) -> Self {
+        Self { errands: self.errands.clone(), gone: None, shared: Arc::clone(&self.shared) }
     }
 
     /// Whether another turn's worth of output finds room. If not, the loop is woken when it does.
@@ -160,12 +166,14 @@ impl Outlet {
         sent
     }
 
-    /// Lets the writer finish, but does not wait for ever for a reader that has stopped.
+    /// Once all are closed the writer finishes. That is waited for, but not for ever: a reader may have stopped.
     pub(crate) fn close(&mut self) {
         self.errands = None;
-        self.shared.ring();
-        // Nothing is ever sent: the receive ends when the writer's end is dropped, or after the farewell.
-        let _ = self.gone.recv_timeout(FAREWELL + FAREWELL / 2);
+        if let Some(gone) = &self.gone {
+            self.shared.ring();
+            // Nothing is ever sent: the receive ends when the writer's end is dropped, or after the farewell.
+            let _ = gone.recv_timeout(FAREWELL + FAREWELL / 2);
+        }
     }
 }
 

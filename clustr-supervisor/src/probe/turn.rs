@@ -15,10 +15,10 @@ use rustix::fs::{Mode, OFlags};
 use super::attempt::{Attempt, Given, Hands, Words};
 use super::command::Command;
 use super::course::{Turn, Verdict};
+use crate::app::App;
 use crate::config::Probe;
-use crate::process::{Outfit, Places, Record, holds_listener};
+use crate::process::{Outfit, Places, holds_listener};
 use crate::sharing::{Obstacle, Sharing, Way};
-use crate::supervisor::Supervisor;
 use crate::worker::Worker;
 
 /// A worker's side of a question.
@@ -39,7 +39,7 @@ impl Hands for Side<'_> {
     }
 }
 
-impl Supervisor {
+impl App {
     /// Puts the questions that are due, and ends those whose time is over.
     pub(crate) fn probe_in_time(&mut self) {
         for id in self.probes.to_look_at(self.now) {
@@ -141,7 +141,7 @@ impl Supervisor {
         let process = self.courtesy.suspended(|| launcher.spawn_shell(command, &outfit));
         let process = process.map_err(|error| unasked(&error))?;
         // Its end is not written down: an entry of a process that is gone is nobody.
-        self.record.iter_mut().for_each(Record::touch);
+        self.has_changed = true;
         Ok(Command::new(process, ours))
     }
 

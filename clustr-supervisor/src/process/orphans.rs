@@ -47,19 +47,20 @@ impl Record {
         self.is_stale = true;
     }
 
-    /// What is to be written where, if anybody has come or gone since the last time.
+    /// What is to be written where, if anybody has come or gone since the last time: who is there, and by which signal each is
+    /// asked to stop.
     pub(crate) fn take<'a>(
         &mut self,
-        processes: impl Iterator<Item = &'a Process>,
+        processes: impl Iterator<Item = (&'a Process, Signal)>,
     ) -> Option<(PathBuf, Vec<u8>)> {
         if !std::mem::take(&mut self.is_stale) {
             return None;
         }
         let mut text = self.header.clone();
-        for process in processes {
+        for (process, signal) in processes {
             if let Some(born) = process.born {
                 // A string takes everything.
-                let _ = writeln!(text, "{} {born}", process.pid.as_raw_nonzero());
+                let _ = writeln!(text, "{} {born} {}", process.pid.as_raw_nonzero(), signal as i32);
             }
         }
         Some((self.path.clone(), text.into_bytes()))
@@ -83,7 +84,7 @@ impl Orphans {
     pub(crate) fn of(socket: &Path) -> Option<Self> {
         let record = path(socket);
         let text = read(&record).ok()?;
-        let left: Vec<Orphan> = entries(&text).filter_map(|(pid, born)| Orphan::find(pid, born)).collect();
+        let left: Vec<Orphan> = entries(&text).filter_map(Orphan::find).collect();
         if left.is_empty() {
             let _ = fs::remove_file(record);
             return None;
@@ -96,12 +97,15 @@ impl Orphans {
         self.left.len()
     }
 
-    /// Ends them: politely, then by SIGKILL, and that at once when somebody wants an end. Says whether somebody does.
+    /// Ends them: politely, by this signal where the record names none, then by SIGKILL, and that at once when somebody wants
+    /// an end. Says whether somebody does.
     pub(crate) fn end(mut self, signal: Signal, patience: Duration, signals: Option<&Signals>) -> bool {
+        let polite = |orphan: &Orphan| orphan.signal.unwrap_or(signal);
         for orphan in &self.left {
-            let _ = pidfd_send_signal(&orphan.pidfd, raw(signal));
+            let _ = pidfd_send_signal(&orphan.pidfd, raw(polite(orphan)));
         }
-        let is_stopped = await_all(&mut self.left, patience, signals, |orphan| orphan.follow_up(signal));
+        let follow_up = |orphan: &Orphan| orphan.follow_up(polite(orphan));
+        let is_stopped = await_all(&mut self.left, patience, signals, follow_up);
         self.left.iter().for_each(Orphan::kill);
         await_all(&mut self.left, FAREWELL, None, |_| ());
         let _ = fs::remove_file(&self.record);
@@ -116,16 +120,18 @@ struct Orphan {
     pidfd: OwnedFd,
     below: Vec<OwnedFd>,
     is_gone: bool,
+    /// The polite one of its app, if the record names it.
+    signal: Option<Signal>,
 }
 
 impl Orphan {
     /// Held first and looked at then: a number that was given to somebody else before fails the look.
-    fn find(pid: Pid, born: u64) -> Option<Self> {
+    fn find(Entry { pid, born, signal }: Entry) -> Option<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         if facts::born(pid.as_raw_nonzero().get().unsigned_abs())? != born || has_ended(&pidfd) {
             return None;
         }
-        Some(Self { pid, pidfd, below: tree::hold_descendants(pid), is_gone: false })
+        Some(Self { pid, pidfd, below: tree::hold_descendants(pid), is_gone: false, signal })
     }
 
     /// Looks whether it has gone; what it had started is asked then as well.
@@ -218,12 +224,21 @@ fn read(path: &Path) -> io::Result<String> {
     rest.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Numbers and starts. What makes no sense is nobody.
-fn entries(text: &str) -> impl Iterator<Item = (Pid, u64)> {
+/// A line of the record.
+struct Entry {
+    pid: Pid,
+    born: u64,
+    signal: Option<Signal>,
+}
+
+/// Numbers, starts and signals. What makes no sense is nobody.
+fn entries(text: &str) -> impl Iterator<Item = Entry> {
     text.lines().filter_map(|line| {
-        let (pid, born) = line.split_once(' ')?;
-        let pid = pid.parse().ok().filter(|pid: &i32| *pid > 1)?;
-        Some((Pid::from_raw(pid)?, born.parse().ok()?))
+        let mut words = line.split(' ');
+        let pid = words.next()?.parse().ok().filter(|pid: &i32| *pid > 1)?;
+        let born = words.next()?.parse().ok()?;
+        let signal = words.next().and_then(|number| Signal::try_from(number.parse::<i32>().ok()?).ok());
+        Some(Entry { pid: Pid::from_raw(pid)?, born, signal })
     })
 }
 
@@ -246,11 +261,11 @@ mod tests {
 
     #[test]
     fn a_record_that_makes_no_sense_is_nobody() {
-        let numbers = |text: &str| -> Vec<(i32, u64)> {
-            entries(text).map(|(pid, born)| (pid.as_raw_nonzero().get(), born)).collect()
+        let numbers = |text: &str| -> Vec<(i32, u64, Option<Signal>)> {
+            entries(text).map(|one| (one.pid.as_raw_nonzero().get(), one.born, one.signal)).collect()
         };
-        assert_eq!(numbers("12 34\n56 78\n"), [(12, 34), (56, 78)]);
-        assert_eq!(numbers("1 5\n0 5\n-4 5\nx 5\n5\n5 x\n99999999999 1\n\n7 8"), [(7, 8)]);
+        assert_eq!(numbers("12 34 15\n56 78\n"), [(12, 34, Some(Signal::SIGTERM)), (56, 78, None)]);
+        assert_eq!(numbers("1 5\n0 5\n-4 5\nx 5\n5\n5 x\n99999999999 1\n\n7 8 x"), [(7, 8, None)]);
     }
 
     #[test]
@@ -268,7 +283,8 @@ mod tests {
     fn a_number_that_somebody_else_has_by_now_is_nobody() {
         let me = std::process::id();
         let pid = Pid::from_raw(i32::try_from(me).unwrap()).unwrap();
-        assert!(Orphan::find(pid, facts::born(me).unwrap()).is_some());
-        assert!(Orphan::find(pid, facts::born(me).unwrap() + 1).is_none());
+        let entry = |born| Entry { pid, born, signal: None };
+        assert!(Orphan::find(entry(facts::born(me).unwrap())).is_some());
+        assert!(Orphan::find(entry(facts::born(me).unwrap() + 1)).is_none());
     }
 }

@@ -15,10 +15,10 @@ use clustr_core::{Event, SlotState, Time, Wear, WorkerId};
 
 use self::schedule::Schedule;
 pub(crate) use self::schedule::Zone;
+use crate::app::App;
 use crate::clock;
 use crate::config::Recycling as Limits;
 use crate::process::{Speaker, usage};
-use crate::supervisor::Supervisor;
 use crate::sys;
 use crate::worker::Worker;
 
@@ -94,7 +94,7 @@ fn jittered(span: Duration, chance: u8) -> Duration {
     span + span / 1280 * u32::from(chance)
 }
 
-impl Supervisor {
+impl App {
     /// A worker is ready: it begins to wear.
     pub(crate) fn begin_to_wear(&mut self, id: WorkerId) {
         self.recycling.ready(id, chance(), self.now);
@@ -118,7 +118,7 @@ impl Supervisor {
             .as_mut()
             .is_some_and(|schedule| schedule.is_due(now, clock::unix_s(), &sys::zone()))
         {
-            let ready = self.app.workers().filter(|view| view.state == SlotState::Ready);
+            let ready = self.rules.workers().filter(|view| view.state == SlotState::Ready);
             self.inbox.extend(ready.map(|view| Event::Worn(view.worker, Wear::Schedule)));
         }
     }

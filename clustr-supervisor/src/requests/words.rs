@@ -6,15 +6,15 @@
 use clustr_core::WorkerId;
 use clustr_net::{handoff, node};
 
+use crate::app::App;
 use crate::control::protocol::{Progress, Reply};
 use crate::sharing::{SendFault, Sharing};
 use crate::signals;
-use crate::supervisor::Supervisor;
 
 /// By which name something is refused, and why.
 type Refused = (&'static str, String);
 
-impl Supervisor {
+impl App {
     /// Sends a signal to the process that listens, of one worker or of all.
     pub(super) fn signal(&self, id: u64, signal: &str, slot: Option<u32>) -> Reply {
         let Some(signal) = signals::named(signal) else {

@@ -15,9 +15,9 @@ use clustr_net::node::{Closed, Table};
 use clustr_net::{Addr, BindError, Kind, Listener, sock_diag};
 
 use super::Sharing;
+use crate::app::App;
 use crate::news::Fact;
 use crate::reactor::Reactor;
-use crate::supervisor::Supervisor;
 
 /// What is watched, and who has what can be watched no more.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Sharing {
     }
 }
 
-impl Supervisor {
+impl App {
     /// Somebody has shut down a listener. At the end of the app that is nobody's loss.
     pub(crate) fn revive(&mut self) {
         if self.is_ending() {
@@ -138,10 +138,10 @@ impl Supervisor {
     /// At the end of a turn: listeners are watched, and whoever has one that is none any more gets a successor.
     pub(crate) fn tend_listeners(&mut self) {
         self.sharing.watch_listeners(&self.reactor);
-        let (workers, app) = (&self.workers, &self.app);
+        let (workers, rules) = (&self.workers, &self.rules);
         let serves = |id: WorkerId| {
             let is_its = |view: &clustr_core::SlotView| view.worker == Some(id);
-            app.slot(id.slot).filter(is_its).is_some_and(|view| view.state == SlotState::Ready)
+            rules.slot(id.slot).filter(is_its).is_some_and(|view| view.state == SlotState::Ready)
         };
         let deaf = self.sharing.take_deaf(|id| workers.contains_key(&id), serves);
         self.inbox.extend(deaf.into_iter().map(|id| Event::Worn(id, Wear::Deaf)));

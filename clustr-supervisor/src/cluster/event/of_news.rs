@@ -14,7 +14,7 @@ use crate::news::Fact;
 
 impl Event {
     /// The event that a piece of news is. `pid` knows the workers' processes.
-    pub(in crate::cluster) fn of(fact: &Fact, pid: impl Fn(WorkerId) -> u32) -> Self {
+    pub(crate) fn of(fact: &Fact, pid: impl Fn(WorkerId) -> u32) -> Self {
         let whose = |slot, incarnation| {
             let worker = WorkerId { slot: SlotId(slot), incarnation };
             (worker, pid(worker))
