@@ -34,7 +34,8 @@ impl Intake {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// The next line, if a whole one is there. Empty lines are nothing.
+    /// The next line, if a whole one is there. Empty lines are nothing, but for those that are too long: whether somebody has
+    /// seen their end must not matter.
     pub fn next_line(&mut self) -> Option<Line> {
         loop {
             let Some(end) = self.end_of_line() else {
@@ -46,7 +47,7 @@ impl Intake {
             if self.bytes.is_empty() && self.bytes.capacity() > PIECE_BYTES_MAX {
                 self.bytes = Vec::new();
             }
-            if !line.iter().all(u8::is_ascii_whitespace) {
+            if line.len() >= LINE_BYTES_MAX || !line.iter().all(u8::is_ascii_whitespace) {
                 return Some(understand(&line));
             }
         }
@@ -157,6 +158,15 @@ mod tests {
         assert!(
             matches!(&lines[..], [Line::TooLong(reply)] if reply.refusal.as_deref() == Some("line-too-long"))
         );
+    }
+
+    #[test]
+    fn a_line_of_nothing_but_space_is_too_long_too_however_it_comes() {
+        let mut space = vec![b' '; LINE_BYTES_MAX];
+        space.push(b'\n');
+        for piece in [1, PIECE_BYTES_MAX] {
+            assert!(matches!(&read(&space, piece).0[..], [Line::TooLong(_)]), "in pieces of {piece}");
+        }
     }
 
     #[test]
