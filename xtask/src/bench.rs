@@ -4,6 +4,7 @@
 //! other chore compiles what is heavy. Never measures anything itself.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::{Outcome, nearest, peers, run};
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     if let [micro, dashes, rest @ ..] = args
         && (micro, dashes) == (&"micro".to_owned(), &"--".to_owned())
     {
-        return run::run(run::cargo(&["bench", "--package", "clustr-benches", "--"]).args(rest));
+        return run::run(suites().arg("--").args(rest));
     }
     let asked = Asked::parse(args)?;
     if asked.help {
@@ -36,27 +37,36 @@ pub(crate) fn run(args: &[String]) -> Outcome {
         return Ok(());
     }
     let began = Instant::now();
-    // One by one: what clustr is built with must not depend on what the benchmarks need of the same crates.
-    run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
-    run::run(benches("build").arg("--bins"))?;
-    if asked.wants("micro") {
-        run::run(&mut run::cargo(&["bench", "--package", "clustr-benches", "--no-run"]))?;
-    }
+    build()?;
     peers::fetch(&asked.peers);
     // What this took is missing to those who were promised an end within minutes.
     let spent = ["--spent".to_owned(), began.elapsed().as_secs().to_string()];
-    run::run(benches("run").args(["--bin", "bench", "--"]).args(&asked.words).args(spent))
+    run::run(program("bench").args(&asked.words).args(spent))
 }
 
 /// The chore `soak`.
 pub(crate) fn soak(args: &[String]) -> Outcome {
-    run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
-    run::run(benches("build").arg("--bins"))?;
-    run::run(benches("run").args(["--bin", "soak", "--"]).args(args))
+    build()?;
+    run::run(program("soak").args(args))
 }
 
-fn benches(what: &str) -> std::process::Command {
-    run::cargo(&[what, "--release", "--package", "clustr-benches", "--features", "report"])
+/// Builds what is measured, and what measures it. One by one: what clustr is built with must not depend on what the
+/// benchmarks need of the same crates.
+fn build() -> Outcome {
+    run::run(&mut run::cargo(&["build", "--release", "--package", "clustr-cli"]))?;
+    run::run(suites().arg("--no-run"))
+}
+
+/// criterion's suites, and all programs of the package with them: built as one, nothing is built twice.
+fn suites() -> Command {
+    run::cargo(&["bench", "--package", "clustr-benches", "--features", "report"])
+}
+
+/// A program of the package, as the suites' build leaves it.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(run::root().join("target/release").join(name));
+    command.current_dir(run::root());
+    command
 }
 
 fn help() -> String {

@@ -41,7 +41,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
 fn run(setting: &Setting, home: &Path) -> Result<String, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["bench", "--package", "clustr-benches", "--", "--noplot"]);
+    command.args(["bench", "--package", "clustr-benches", "--features", "report", "--", "--noplot"]);
     match setting.effort {
         Effort::Quick => {
             command.args(["--warm-up-time", "0.1", "--measurement-time", "0.2", "--sample-size", "10"])
