@@ -58,14 +58,14 @@ impl Part {
 /// All of them, in order.
 pub(crate) static PARTS: [Part; 10] = [
     Part::new("micro", (40, 160), micro::measure).without_node(),
-    Part::new("throughput", (60, 310), throughput::measure),
+    Part::new("throughput", (55, 310), throughput::measure),
     Part::new("handoff", (20, 100), handoff::measure),
     Part::new("balance", (35, 130), balance::measure),
     Part::new("health", (15, 80), health::measure),
-    Part::new("restart", (60, 340), restart_and_storm),
+    Part::new("restart", (85, 340), restart_and_storm),
     Part::new("reload", (50, 150), reload::measure),
     Part::new("startup", (50, 240), startup::measure),
-    Part::new("memory", (60, 170), memory::measure),
+    Part::new("memory", (50, 170), memory::measure),
     Part::new("ops", (20, 40), ops::measure).without_node(),
 ];
 

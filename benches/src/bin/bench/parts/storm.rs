@@ -18,6 +18,10 @@ use crate::setting::Setting;
 
 const PAUSE: Duration = Duration::from_millis(200);
 const PER_SECOND: f64 = 500.0;
+/// Who has heard nothing for so long has been lost.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A server's start, and its last requests.
+const START_AND_END: Duration = Duration::from_secs(5);
 /// Fewer would be no storm.
 const LEAST_KILLS: u32 = 5;
 /// clustr's own ways.
@@ -52,7 +56,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let servers = SHARES.len() + others.clone().count();
     let ticks = setting.fitting(
         u32::try_from(servers).unwrap_or(u32::MAX),
-        Duration::from_secs(7),
+        START_AND_END,
         PAUSE + PAUSE / 10,
         [LEAST_KILLS, setting.pick(5, 50)],
     );
@@ -77,7 +81,7 @@ fn storm(setting: &Setting, name: &'static str, server: Server, ticks: u32) -> R
         clients: 250,
         pace: Pace::PerSecond(PER_SECOND),
         duration_max: Duration::from_secs(600),
-        request_timeout: Duration::from_secs(5),
+        request_timeout: PATIENCE,
         tell_apart: TellApart::Nothing,
         ..Plan::short(server.address())
     };
