@@ -73,10 +73,17 @@ impl Server {
         facts::children(self.pid())
     }
 
-    /// Waits until it has answered.
+    /// Waits until it has answered, or has ended.
     pub(crate) fn wait_serving(&self) -> Result<(), String> {
-        let serving = || http::get(self.address(), "/").is_ok();
-        wait::until_true("an answer", SOON, serving).map_err(|why| format!("{why}\n{}", self.said()))
+        let look = || {
+            let serves = http::get(self.address(), "/").is_ok();
+            (serves || !facts::lives(self.pid())).then_some(serves)
+        };
+        match wait::until("an answer", SOON, look) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("it has ended: {}", self.said())),
+            Err(why) => Err(format!("{why}\n{}", self.said())),
+        }
     }
 
     /// Waits until it has so many workers.

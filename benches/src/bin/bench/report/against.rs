@@ -1,6 +1,7 @@
 //! Two runs side by side.
 //!
-//! Owns what counts as a change: medians that differ, in ranges that do not touch. Everything else is the weather of the
+//! Owns what counts as a change: medians that differ, in ranges that do not touch; a number of one round has a range of a
+//! tenth on either side. Everything else is the weather of the
 //! machine, and is not listed. Never says which of both is better: that depends on what was measured.
 
 use std::fmt::Write as _;
@@ -79,7 +80,12 @@ struct Numbers {
 impl Numbers {
     fn of(cell: &Value) -> Option<Self> {
         let number = |key: &str| cell[key].as_f64();
-        Some(Self { median: number("median")?, least: number("least")?, most: number("most")? })
+        let (median, least, most) = (number("median")?, number("least")?, number("most")?);
+        if least < most {
+            return Some(Self { median, least, most });
+        }
+        let tenth = median.abs() / 10.0;
+        Some(Self { median, least: median - tenth, most: median + tenth })
     }
 
     fn apart(&self, other: &Self) -> bool {
@@ -108,6 +114,16 @@ mod tests {
         assert!(same.contains("None of 1 numbers"), "{same}");
         let other = compare(&report(1.0, 3.0), &report(4.0, 8.0));
         assert!(other.contains("| T: clustr, ms | 2.00 (1.00–3.00) | 6.00 (4.00–8.00) | 3.00 |"), "{other}");
+    }
+
+    #[test]
+    fn a_number_of_one_round_has_changed_if_it_is_far_from_the_other() {
+        let near = compare(&report(10.0, 10.0), &report(11.5, 11.5));
+        assert!(near.contains("None of 1 numbers"), "{near}");
+        let far = compare(&report(10.0, 10.0), &report(20.0, 20.0));
+        assert!(far.contains("| T: clustr, ms | 10.00 (9.00–11.00) | 20.00 (18.00–22.00) | 2.00 |"), "{far}");
+        let none = compare(&report(0.0, 0.0), &report(0.0, 0.0));
+        assert!(none.contains("None of 1 numbers"), "{none}");
     }
 
     #[test]
