@@ -130,8 +130,9 @@ fn pointers(strings: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> 
 
 /// Runs the child on a stack of its own; returns when it has called exec or ended.
 fn clone_and_wait(stage: &mut Stage<'_>) -> io::Result<(u32, OwnedFd)> {
-    let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
-    let top: *mut c_void = stack.as_mut_ptr_range().end.cast();
+    // Not filled with zeros: of its pages, a child touches the highest few.
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / size_of::<u128>());
+    let top: *mut c_void = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: c_int = -1;
     let argument: *mut c_void = ptr::from_mut(stage).cast();
