@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Say what `run` would do, without doing it
     #[command(override_usage = "clustr check [RUN OPTIONS] -- COMMAND [ARG]...\n       clustr check [RUN OPTIONS] [FILE]", after_help = examples::CHECK)]
     Check(CheckArgs),
+    /// Make the running primary what its configuration file says
+    #[command(after_help = examples::APPLY)]
+    Apply(ApplyArgs),
     /// Write a clustr.toml to begin with, from what the folder has
     #[command(after_help = examples::INIT)]
     Init(InitArgs),
@@ -171,6 +174,21 @@ pub(crate) struct CheckArgs {
     /// The program and its arguments
     #[arg(last = true, value_name = "COMMAND", hide = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ApplyArgs {
+    /// The configuration file [default: as of `run`]
+    #[arg(value_name = "FILE")]
+    pub(crate) path: Option<PathBuf>,
+    /// With what its table [profile.NAME] says differently
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Change nothing: show what would be changed, and how
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Args, Debug)]
@@ -267,6 +285,7 @@ impl Cli {
             Command::Run(args) => args.json && args.detached.is_none(),
             Command::Version { json } => *json,
             Command::Check(args) => args.json,
+            Command::Apply(args) => args.waiting.json,
             Command::Demo(_)
             | Command::Init(_)
             | Command::Completions { .. }

@@ -2,6 +2,7 @@
 //!
 //! Owns the way from a word to its command. Never holds policy: that is clustr-core's.
 
+mod apply;
 mod asking;
 mod check;
 mod completions;
@@ -42,6 +43,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Stop(args) => stop::run(&args),
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Apply(args) => apply::run(args),
         Command::Init(args) => init::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => completions::run(shell),

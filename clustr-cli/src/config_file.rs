@@ -121,7 +121,21 @@ impl Form {
     }
 }
 
+/// Keys that are told in other ways, or are nobody's to be told: variables may be secrets.
+const NO_SETTINGS: [&str; 5] = ["env", "env-file", "workers", "name", "control"];
+
 impl App {
+    /// What it is configured with, besides its command, its variables and the number of its workers.
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in options(&self.words).filter(|(key, _)| !NO_SETTINGS.contains(&key.as_str())) {
+            let known = settings.entry(key).or_default();
+            let comma = if known.is_empty() { "" } else { ", " };
+            *known = format!("{known}{comma}{value}");
+        }
+        settings
+    }
+
     /// What was found wrong with it later, at the place that it is about.
     ///
     /// # Errors
@@ -151,6 +165,15 @@ impl App {
             what.split("--").skip(1).map(|rest| rest.split([' ', ',', '=']).next().unwrap_or_default());
         options.map(str::to_owned).find(|option| self.places.contains_key(option))
     }
+}
+
+/// `--key=value`, taken apart; of an option without a value, `true`.
+fn options(words: &[OsString]) -> impl Iterator<Item = (String, String)> + '_ {
+    words.iter().map(|word| {
+        let word = word.to_string_lossy().into_owned();
+        let (key, value) = word.split_once('=').unwrap_or((&word, "true"));
+        (key.trim_start_matches('-').to_owned(), value.to_owned())
+    })
 }
 
 /// The file that is meant: the one that was named, else the one that is there.

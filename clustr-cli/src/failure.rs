@@ -34,8 +34,8 @@ pub(crate) enum Failure {
     Policy(PolicyError),
     /// A configuration file cannot be used: what, all that is wrong with it, and something to type.
     ConfigFile { what: String, detail: Option<String>, hint: Option<String> },
-    /// A file was not written: what, why, and something to type.
-    NotWritten { what: String, detail: Option<String>, hint: Option<String> },
+    /// Something was not done: what, why, and something to type.
+    NotDone { what: String, detail: Option<String>, hint: Option<String> },
     /// A file of variables cannot be used.
     EnvFile(EnvFileError),
     /// A folder to work in is none.
@@ -130,7 +130,7 @@ impl Failure {
             Self::ConfigFile { what, detail, hint } => Saying::Error(
                 Report::new(exit_code::CONFIG, what).detail(detail.as_deref()).hint(hint.as_deref()),
             ),
-            Self::NotWritten { what, detail, hint } => Saying::Error(
+            Self::NotDone { what, detail, hint } => Saying::Error(
                 Report::new(exit_code::FAILED, what).detail(detail.as_deref()).hint(hint.as_deref()),
             ),
             Self::EnvFile(error) => Saying::Error(env_file(error)),

@@ -6,6 +6,7 @@ mod probe;
 mod recycling;
 mod share;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -87,6 +88,8 @@ pub struct Config {
     /// Whether the code that only the start needed is let go before the first worker starts, as in a program that does
     /// nothing else: it leaves this process's memory, and is read again from the executable where it is needed after all.
     pub forgets_start: bool,
+    /// What whoever made this has made it from, by name: told in `status`, and of no other meaning here.
+    pub settings: BTreeMap<String, String>,
     /// Whether the primary adopts orphans of its workers, and kills all of them at the end (`PR_SET_CHILD_SUBREAPER`).
     pub subreaper: bool,
 }
@@ -121,6 +124,7 @@ impl Config {
             forgets_start: false,
             signals: Signals::All,
             fresh_env: None,
+            settings: BTreeMap::new(),
             subreaper: true,
         }
     }

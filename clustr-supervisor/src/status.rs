@@ -103,6 +103,7 @@ impl App {
             share_why: self.sharing.why().map(str::to_owned),
             delivery: self.sharing.deliveries(),
             listeners: self.sharing.listeners(),
+            settings: self.settings.clone(),
             workers,
             command: self.generations.command(view.generation),
             rolled_back: self

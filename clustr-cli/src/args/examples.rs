@@ -107,6 +107,16 @@ Examples:
   clustr check --profile production --json
   clustr check --schema > clustr.schema.json";
 
+pub(super) const APPLY: &str = "\
+The number of workers is changed live; the command and the variables by a reload, which keeps the old
+version where the new one fails (exit code 4). Everything else needs a new start: then nothing is
+changed, and it is said what (exit code 1). A file that is wrong disturbs nobody (exit code 78).
+
+Examples:
+  clustr apply --dry-run
+  clustr apply
+  clustr apply /srv/shop/clustr.toml --profile production";
+
 pub(super) const INIT: &str = "\
 It looks for a Procfile, PM2's ecosystem.config.json, package.json, pyproject.toml and Cargo.toml, in this order.
 

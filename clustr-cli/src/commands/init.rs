@@ -18,7 +18,7 @@ pub(super) fn run(args: InitArgs) -> Result<u8, Failure> {
     let starting = starting::text(folder)?;
     write(&path, &starting.text).map_err(|error| {
         let is_there = error.kind() == ErrorKind::AlreadyExists;
-        Failure::NotWritten {
+        Failure::NotDone {
             what: if is_there {
                 format!("'{}' is there already", path.display())
             } else {

@@ -7,6 +7,7 @@ mod delivery;
 mod file;
 mod probes;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::launch_form::{self, Form};
 use crate::render::{self, Stream};
 use crate::{dotenv, names};
 
-pub(super) use file::{Origin, gather};
+pub(super) use file::{Origin, gather, of_file};
 
 /// What `run` would do with one app.
 #[derive(Debug)]
@@ -112,6 +113,7 @@ pub(crate) fn make(
         signals: Signals::All,
         fresh_env,
         subreaper: true,
+        settings: BTreeMap::new(),
     };
     config.balance = balance(options.balance, config.chosen_share().map_err(StartError::from)?.share)?;
     Ok(Plan { config, workers, odd, after: Vec::new(), control_asked })

@@ -10,7 +10,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::keys::Keys;
-use super::{App, ECOSYSTEM, PROCFILE, Wanted, command_line, ecosystem};
+use super::{App, ECOSYSTEM, PROCFILE, Wanted, command_line, ecosystem, options};
 use crate::failure::Failure;
 
 /// A text, and what it was made from.
@@ -167,15 +167,6 @@ fn of_profile(wanted: &Wanted, profile: &str) -> Result<Vec<(String, String)>, F
         (!changed.is_empty()).then(|| (with.name.clone().unwrap_or_default(), lines(&changed)))
     });
     Ok(changed.collect())
-}
-
-/// `--key=value`, taken apart.
-fn options(words: &[OsString]) -> impl Iterator<Item = (String, String)> + '_ {
-    words.iter().map(|word| {
-        let word = word.to_string_lossy().into_owned();
-        let (key, value) = word.split_once('=').unwrap_or((&word, "true"));
-        (key.trim_start_matches('-').to_owned(), value.to_owned())
-    })
 }
 
 fn variables(words: &[OsString]) -> BTreeMap<String, String> {

@@ -5,7 +5,7 @@ use std::fs;
 use clustr_benches::http;
 
 use crate::harness::node::with_node;
-use crate::harness::{CLUSTR, Outcome, Run, clustr, ensure};
+use crate::harness::{CLUSTR, Outcome, Run, clustr, ensure, of_kind};
 
 const SERVER: &str = "require('http').createServer((_, response) => response.end(JSON.stringify({
   colour: process.env.COLOUR, folder: process.cwd(), argument: process.argv[2] }))).listen(process.env.PORT);";
@@ -45,11 +45,8 @@ fn a_reload_reads_its_variables_anew_and_a_broken_file_leaves_the_old_ones_servi
         let mut primary = run.start()?;
         primary.wait_ready(1)?;
         let file = primary.folder().join("clustr.toml");
-        let edit = |from: &str, to: &str| {
-            let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
-            fs::write(&file, text.replace(from, to)).map_err(|error| error.to_string())
-        };
-        edit("blue", "red")?;
+        let file = file.to_string_lossy().into_owned();
+        edit(&file, "blue", "red")?;
         let shown = primary.clustr(&["reload", "--dry-run"])?;
         ensure!(shown.contains("~ COLOUR") && shown.contains("clustr.toml"), "{shown}");
         primary.clustr(&["reload", "--settle", "0s"])?;
@@ -58,7 +55,7 @@ fn a_reload_reads_its_variables_anew_and_a_broken_file_leaves_the_old_ones_servi
             "the reload kept the old variables"
         );
         let pids = primary.worker_pids()?;
-        edit("workers = 1", "wrokers = 1")?;
+        edit(&file, "workers = 1", "wrokers = 1")?;
         let failed = primary.try_clustr(&["reload", "--settle", "0s"])?;
         let why = String::from_utf8_lossy(&failed.stderr).into_owned();
         ensure!(failed.status.code() == Some(4), "{failed:?}");
@@ -94,4 +91,101 @@ fn in_background(folder: &std::path::Path, port: u16) -> Outcome {
     let colour = http::get_json(crate::harness::v4(port), "/")?["colour"].clone();
     ensure!(colour == "blue", "{colour}");
     Ok(())
+}
+
+#[test]
+fn apply_makes_what_runs_what_the_file_says_and_says_how() {
+    with_node(|node| {
+        let run = of_file(
+            &node.program,
+            "name = 'app'\nworkers = 1\nstop-timeout = '9s'\n[env]\nCOLOUR = 'blue'\nOLD = '1'\n",
+        )?;
+        let file = run.folder().join("clustr.toml").to_string_lossy().into_owned();
+        let mut primary = run.start()?;
+        primary.wait_ready(1)?;
+        let apply = |words: &[&str]| primary.try_clustr(&[&["apply", &file], words].concat());
+        let out = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(out(&apply(&[])?).contains("is what the file says already"), "something differs at once");
+
+        // The number of workers alone is changed live: the one that is there stays.
+        let pids = primary.worker_pids()?;
+        edit(&file, "workers = 1", "workers = 2")?;
+        let said = apply(&["--dry-run"])?;
+        ensure!(
+            out(&said).contains("live           workers: 1 -> 2") && primary.worker_pids()? == pids,
+            "{said:?}"
+        );
+        let said = apply(&[])?;
+        ensure!(said.status.success() && !out(&said).contains("reload"), "{said:?}");
+        let grown = primary.worker_pids()?;
+        ensure!(grown.len() == 2 && grown.contains(&pids[0]), "{pids:?} became {grown:?}");
+
+        // Command and variables by a reload, of which no value is shown.
+        edit(&file, "'a b'", "'c d'")?;
+        edit(&file, "COLOUR = 'blue'\nOLD = '1'", "COLOUR = 'red'\nAPI_KEY = 'hunter2'")?;
+        let said = apply(&["--json"])?;
+        let outcome: serde_json::Value =
+            serde_json::from_str(&out(&said)).map_err(|error| format!("{error}: {said:?}"))?;
+        let keys: Vec<_> =
+            outcome["reload"].as_array().into_iter().flatten().map(|step| step["key"].clone()).collect();
+        ensure!(keys == ["command", "env.API_KEY", "env.COLOUR", "env.OLD"], "{outcome}");
+        ensure!(!out(&said).contains("hunter2") && outcome["live"] == serde_json::json!([]), "{outcome}");
+        let answer = http::get_json(primary.address(), "/")?;
+        ensure!(answer["colour"] == "red" && answer["argument"] == "c d", "{answer}");
+        ensure!(
+            out(&apply(&["--dry-run"])?).contains("is what the file says already"),
+            "something still differs"
+        );
+        primary.stop()
+    });
+}
+
+#[test]
+fn apply_changes_nothing_where_something_needs_a_new_start_or_the_file_is_broken_or_another() {
+    with_node(|node| {
+        let run = of_file(&node.program, "name = 'app'\nworkers = 1\n[env]\nCOLOUR = 'blue'\n")?;
+        let file = run.folder().join("clustr.toml").to_string_lossy().into_owned();
+        let mut primary = run.start()?;
+        primary.wait_ready(1)?;
+        let pids = primary.worker_pids()?;
+        let apply = |words: &[&str]| primary.try_clustr(&[&["apply", &file], words].concat());
+        let refused = |words: &[&str], code: i32, why: &str| -> Outcome {
+            let said = apply(words)?;
+            let error = String::from_utf8_lossy(&said.stderr).into_owned();
+            ensure!(said.status.code() == Some(code) && error.contains(why), "{why}: {said:?}");
+            Ok(())
+        };
+        edit(&file, "workers = 1", "workers = 2\nstop-timeout = '1s'")?;
+        refused(&[], 1, "by a new start stop-timeout: + 1s")?;
+        let shown = apply(&["--dry-run"])?;
+        ensure!(
+            shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("stop-timeout"),
+            "{shown:?}"
+        );
+        edit(&file, "workers = 2", "wrokers = 2")?;
+        refused(&[], 78, "unknown key 'wrokers'")?;
+        edit(&file, "wrokers = 2\nstop-timeout = '1s'", "workers = 1\nenv-file = 'absent.env'")?;
+        refused(&[], 78, "absent.env")?;
+        // One whose new version cannot even be started.
+        edit(&file, "env-file = 'absent.env'", "")?;
+        edit(&file, &format!("'{}'", node.program), "'./absent'")?;
+        refused(&[], 1, "could not be started")?;
+        let elsewhere = primary.folder().join("other.toml").to_string_lossy().into_owned();
+        fs::write(&elsewhere, "name = 'app'\ncommand = '/bin/sh x.sh'\n")
+            .map_err(|error| error.to_string())?;
+        let said = primary.try_clustr(&["apply", &elsewhere])?;
+        ensure!(said.status.code() == Some(1), "{said:?}");
+        ensure!(String::from_utf8_lossy(&said.stderr).contains("it was started from"), "{said:?}");
+        ensure!(primary.worker_pids()? == pids, "a worker was replaced");
+        let told = primary.news();
+        let is_quiet = of_kind(&told, "started").count() == 1 && of_kind(&told, "warning").count() == 0;
+        ensure!(is_quiet, "the primary was disturbed: {told:?}");
+        primary.stop()
+    });
+}
+
+fn edit(file: &str, from: &str, to: &str) -> Outcome {
+    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    ensure!(text.contains(from), "'{from}' is not in the file");
+    fs::write(file, text.replace(from, to)).map_err(|error| error.to_string())
 }

@@ -280,6 +280,9 @@ pub struct AppStatus {
     pub delivery: Vec<String>,
     /// What they listen on.
     pub listeners: Vec<ListenerStatus>,
+    /// What it was configured from, where that is a file: the file, and its keys besides command, variables and workers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// One entry a worker; one of a slot in which there is none.
     pub workers: Vec<WorkerStatus>,
     /// The command, as it was given.

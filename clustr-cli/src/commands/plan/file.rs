@@ -42,6 +42,18 @@ pub(crate) fn gather(
     if !command.is_empty() {
         return Ok((vec![make(options, command, inherited)?], None));
     }
+    let (plans, origin) = of_file(from, inherited)?;
+    Ok((plans, Some(origin)))
+}
+
+/// What a file asks for.
+///
+/// # Errors
+/// Everything that makes no sense in it.
+pub(crate) fn of_file(
+    from: FileArgs,
+    inherited: Vec<(u32, OwnedFd)>,
+) -> Result<(Vec<Plan>, Origin), Failure> {
     let mut origin = enter(from)?;
     let wanted = origin.read()?;
     origin.name.clone_from(&wanted.name);
@@ -62,10 +74,17 @@ pub(crate) fn gather(
     if !faults.is_empty() {
         return Err(wanted.source.refuse(faults));
     }
-    Ok((plans, Some(origin)))
+    Ok((plans, origin))
 }
 
 impl Origin {
+    /// How it is told: where the file is, and with which profile it was read.
+    fn settings(&self) -> Vec<(String, String)> {
+        let file = std::path::absolute(&self.file).unwrap_or_else(|_| self.file.clone());
+        let profile = self.profile.iter().map(|profile| ("profile".to_owned(), profile.clone()));
+        std::iter::once(("file".to_owned(), file.to_string_lossy().into_owned())).chain(profile).collect()
+    }
+
     fn read(&self) -> Result<Wanted, Failure> {
         Wanted::read(&self.file, &self.typed, self.profile.as_deref())
     }
@@ -98,6 +117,7 @@ fn plan(
     let is_read_again = files.iter().all(|file| file.is_file());
     let mut plan = make(options, app.command.clone(), inherited)?;
     plan.after.clone_from(&app.after);
+    plan.config.settings = app.settings().into_iter().chain(origin.settings()).collect();
     plan.config.fresh_env = is_read_again.then(|| fresh_env(origin.clone(), app.name.clone(), files));
     Ok(plan)
 }
