@@ -184,6 +184,15 @@ fn a_hundred_problems_are_counted_and_twenty_shown() {
 }
 
 #[test]
+fn a_key_has_so_many_values_and_no_more() {
+    let place = Place::new();
+    let ports = |count: usize| format!("command = 'node'\nport = [{}]\n", "3001, ".repeat(count));
+    assert!(place.refused("ports", ports(257)).contains("clustr.toml:2:8: 'port' has more than 256 values"));
+    place.write("clustr.toml", ports(256));
+    assert!(!place.typed("check").contains("has a problem"));
+}
+
+#[test]
 fn check_prints_what_a_file_comes_to_and_no_secret() {
     let place = Place::new();
     place.write("vars.env", "FROM_FILE=1\nDB_PASSWORD=hunter2\n");

@@ -17,6 +17,9 @@ use super::keys::{COMMAND, Key, Keys, Kind};
 use super::source::Fault;
 use crate::dotenv;
 
+/// Bound: values of one key. A reload reads the file in the primary's loop.
+const VALUES_MAX: usize = 256;
+
 /// The keys of a table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
@@ -103,6 +106,11 @@ impl Reader<'_> {
 
     fn values(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) -> Vec<OsString> {
         match value.get_ref() {
+            DeValue::Array(values) if values.len() > VALUES_MAX => {
+                let what = format!("'{}' has more than {VALUES_MAX} values", key.name);
+                self.fault(Fault::at(&value.span(), what));
+                Vec::new()
+            }
             DeValue::Array(values) if key.repeats => {
                 values.iter().filter_map(|value| self.value(key, value)).collect()
             }

@@ -10,6 +10,7 @@ mod harness;
 
 mod bad_versions;
 mod config_file;
+mod config_keys;
 mod control;
 mod demo;
 mod detach;
