@@ -116,6 +116,9 @@ pub(crate) struct Place {
     /// The primary at this control socket
     #[arg(long, value_name = "PATH", conflicts_with = "name", help_heading = "Which primary")]
     pub(crate) control: Option<PathBuf>,
+    /// Of a primary with several apps, this one alone
+    #[arg(long, value_name = "NAME", value_parser = values::name, help_heading = "Which primary")]
+    pub(crate) app: Option<String>,
 }
 
 /// Which configuration file is meant, and what of it.

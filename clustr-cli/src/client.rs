@@ -57,6 +57,8 @@ pub(crate) struct Client {
     stream: UnixStream,
     buffer: Vec<u8>,
     last_id: u64,
+    /// Of which app everything is asked; `None`: it is not said.
+    app: Option<String>,
     /// Hears what happens while an answer is waited for.
     witness: Option<Witness>,
     /// News may come between replies.
@@ -93,13 +95,20 @@ impl Client {
     }
 
     fn over(stream: UnixStream) -> Self {
-        let (witness, timeout, deadline) = (None, None, Deadline::after(None));
-        Self { stream, buffer: Vec::new(), last_id: 0, witness, subscribed: false, timeout, deadline }
+        let (app, witness, timeout) = (None, None, None);
+        let deadline = Deadline::after(None);
+        Self { stream, buffer: Vec::new(), last_id: 0, app, witness, subscribed: false, timeout, deadline }
     }
 
     /// From now on everything takes so long at most.
     pub(crate) fn hurry(&mut self, timeout: Duration) {
         (self.timeout, self.deadline) = (Some(timeout), Deadline::after(Some(timeout)));
+    }
+
+    /// From now on everything is asked of this app alone, if there is one.
+    #[must_use]
+    pub(crate) fn meaning(self, app: Option<String>) -> Self {
+        Self { app, ..self }
     }
 
     /// A picture of the primary.
@@ -216,7 +225,7 @@ impl Client {
     /// Sends a request; until when it has to be answered.
     fn ask(&mut self, ask: Ask) -> Result<Deadline, ClientError> {
         self.last_id += 1;
-        let request = Request { id: self.last_id, app: None, ask };
+        let request = Request { id: self.last_id, app: self.app.clone(), ask };
         let mut line = serde_json::to_vec(&request).map_err(|error| ClientError::Io(error.into()))?;
         line.push(b'\n');
         match self.stream.write_all(&line) {

@@ -30,6 +30,11 @@ pub(crate) fn of_command(command: &[OsString], cwd: &Path) -> String {
     legalise(&named.unwrap_or(program).to_string_lossy())
 }
 
+/// The name of a primary that was given none, and runs what this folder has.
+pub(crate) fn of_folder(folder: &Path) -> String {
+    legalise(&folder.file_name().unwrap_or_default().to_string_lossy())
+}
+
 /// The name of a listener that was given none: of its port, its file, its descriptor.
 pub(crate) fn of_listener(addr: &Addr) -> String {
     match addr {

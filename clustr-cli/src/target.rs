@@ -9,13 +9,21 @@ use std::path::{Path, PathBuf};
 use clustr_supervisor::control::place;
 
 use crate::args::Place;
-use crate::client::ClientError;
+use crate::client::{Client, ClientError};
+
+/// A client of the primary, and of the app, that `place` means.
+///
+/// # Errors
+/// There is none, there are several, or it does not answer.
+pub(crate) fn connect(place: &Place) -> Result<Client, ClientError> {
+    Ok(Client::connect(&resolve(place)?)?.meaning(place.app.clone()))
+}
 
 /// The control socket that `place` means.
 ///
 /// # Errors
 /// There is none, or there are several.
-pub(crate) fn resolve(place: &Place) -> Result<PathBuf, ClientError> {
+fn resolve(place: &Place) -> Result<PathBuf, ClientError> {
     if let Some(path) = &place.control {
         return Ok(path.clone());
     }

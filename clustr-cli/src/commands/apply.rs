@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::plan::{self, Origin, Plan};
 use crate::args::{ApplyArgs, FileArgs, Waiting};
-use crate::client::{self, Client, ClientError};
+use crate::client::{self, ClientError};
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::names::shell_line;
@@ -82,7 +82,7 @@ pub(super) fn run(args: ApplyArgs) -> Result<u8, Failure> {
 }
 
 fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<(), Failure> {
-    let mut client = Client::connect(&target::resolve(&waiting.place)?)?;
+    let mut client = target::connect(&waiting.place)?;
     if let Some(timeout) = waiting.timeout {
         client.hurry(timeout);
     }
@@ -95,7 +95,7 @@ fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<(), Failure> {
 
 /// What is different between the file and what runs.
 fn compare(plan: &Plan, origin: &Origin, waiting: &Waiting) -> Result<Steps, Failure> {
-    let mut client = Client::connect(&target::resolve(&waiting.place)?)?;
+    let mut client = target::connect(&waiting.place)?;
     let app = client.status()?.apps.into_iter().find(|app| app.name == plan.config.name);
     let Some(app) = app else {
         return Err(not_from(&origin.typed.display().to_string(), "another app runs there", origin));

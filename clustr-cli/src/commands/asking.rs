@@ -15,7 +15,7 @@ use crate::target;
 /// Asks for something that takes long, shows how far it has come, and waits until it is done; the client, for whoever waits
 /// for more.
 pub(super) fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<Client, Failure> {
-    let mut client = Client::connect(&target::resolve(&waiting.place)?)?;
+    let mut client = target::connect(&waiting.place)?;
     if let Some(timeout) = waiting.timeout {
         client.hurry(timeout);
     }
@@ -29,7 +29,7 @@ pub(super) fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<Clien
 
 /// Asks, and waits until it is accepted, which for what takes no time means done.
 pub(super) fn set_off(ask: Ask, place: &Place, json: bool) -> Result<u8, Failure> {
-    let answer = Client::connect(&target::resolve(place)?)?.set_off(ask)?;
+    let answer = target::connect(place)?.set_off(ask)?;
     say(&answer, json)?;
     Ok(exit_code::DONE)
 }

@@ -100,8 +100,8 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
     if !variables.is_empty() {
         rows.push(("variables", shell_line(variables)));
     }
-    if !plan.after.is_empty() {
-        rows.push(("after", plan.after.join(", ")));
+    if !plan.config.after.is_empty() {
+        rows.push(("after", plan.config.after.join(", ")));
     }
     Ok(rows.iter().map(|(word, text)| format!("{word:<11}{}\n", plain::line(text))).collect())
 }

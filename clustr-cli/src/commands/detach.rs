@@ -41,8 +41,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     let json = args.json;
     let (plans, origin) = plan::gather(args.from, args.options, args.command, Vec::new())?;
-    let plan = plan::only(plans)?;
-    if plan.config.output == Output::Inherit {
+    if plans.iter().any(|plan| plan.config.output == Output::Inherit) {
         return Err(Failure::Usage(Usage {
             what: "--detach and --log inherit cannot be given together".to_owned(),
             detail: Some("in the background the output goes to a file, which has to stay short".to_owned()),
@@ -50,17 +49,24 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
         }));
     }
     // What cannot be started at all is said at once, and here.
-    clustr_supervisor::find_program(&plan.config.program)?;
-    if let Some((what, instead)) = &plan.odd {
-        render::warning(what, instead);
+    for plan in &plans {
+        clustr_supervisor::find_program(&plan.config.program)?;
+        if let Some((what, instead)) = &plan.odd {
+            render::warning(what, instead);
+        }
     }
-    let (name, control) = (plan.config.name, plan.config.control.unwrap_or_default());
+    let name = plan::primary_name(&plans, origin.as_ref());
+    // All have the one control socket.
+    let first = plans.into_iter().next();
+    let (control, control_asked) =
+        first.map(|plan| (plan.config.control, plan.control_asked)).unwrap_or_default();
+    let control = control.unwrap_or_default();
     // Before the file of output is touched: it may be that of whoever has the name.
     if let Some(holder) = place::holder(&control) {
         return Err(StartError::name_taken(&name, control, holder).into());
     }
     let interrupt = Interrupt::listen().map_err(Background::Start)?;
-    let log = Log::open(log::path(plan.control_asked, &name)?)?;
+    let log = Log::open(log::path(control_asked, &name)?)?;
     let child = start(&log, origin.as_ref())?;
     let mut start = Start { child, log, name, interrupt };
     let status = start.await_ready(&control, json)?;
@@ -216,7 +222,8 @@ impl Start {
     }
 
     fn tell(&self, status: &Status, control: &Path, json: bool) -> Result<u8, Failure> {
-        let (ready, wanted) = status.apps.first().map_or((0, 0), |app| (app.ready, app.wanted));
+        let ready: u32 = status.apps.iter().map(|app| app.ready).sum();
+        let wanted: u32 = status.apps.iter().map(|app| app.wanted).sum();
         if ready < wanted {
             let all = units::plural(wanted.into(), "worker");
             let what =

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::args::ReadArgs;
-use crate::client::{Client, ClientError};
+use crate::client::ClientError;
 use crate::clock::Deadline;
 use crate::exit_code;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::render;
 use crate::target;
 
 pub(super) fn run(args: &ReadArgs) -> Result<u8, Failure> {
-    let mut client = Client::connect(&target::resolve(&args.place)?)?;
+    let mut client = target::connect(&args.place)?;
     client.subscribe()?;
     while let Some(line) = client.line(Deadline::after(None))? {
         let garbled = |error: serde_json::Error| ClientError::Garbled(error.to_string());

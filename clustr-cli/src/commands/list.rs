@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use clustr_supervisor::control::place;
-use clustr_supervisor::control::protocol::Status;
+use clustr_supervisor::control::protocol::{AppStatus, Status};
 use serde::Serialize;
 
 use crate::args::ListArgs;
@@ -29,7 +29,9 @@ struct Entry {
     wanted: Option<u32>,
     ready: Option<u32>,
     uptime_ms: Option<u64>,
+    /// Of the first app.
     command: Option<Vec<String>>,
+    apps: Vec<String>,
 }
 
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
@@ -50,17 +52,19 @@ pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
 
 fn entry(found: Found) -> Entry {
     let status = if found.live { ask(&found.path).ok() } else { None };
-    let app = status.as_ref().and_then(|status| status.apps.first());
+    let apps = status.as_ref().map(|status| &status.apps[..]);
+    let sum = |count: fn(&AppStatus) -> u32| apps.map(|apps| apps.iter().map(count).sum());
     Entry {
         name: found.name,
         control: found.path.display().to_string(),
         running: found.live,
         pid: status.as_ref().map(|status| status.pid),
         state: status.as_ref().map(|status| status.state.clone()),
-        wanted: app.map(|app| app.wanted),
-        ready: app.map(|app| app.ready),
+        wanted: sum(|app| app.wanted),
+        ready: sum(|app| app.ready),
         uptime_ms: status.as_ref().map(|status| status.uptime_ms),
-        command: app.map(|app| app.command.clone()),
+        command: apps.and_then(|apps| apps.first()).map(|app| app.command.clone()),
+        apps: apps.unwrap_or_default().iter().map(|app| app.name.clone()).collect(),
     }
 }
 
@@ -92,7 +96,10 @@ fn row(entry: &Entry) -> Vec<String> {
         entry.state.clone().unwrap_or_else(|| silent.to_owned()),
         or_dash(ready),
         or_dash(entry.uptime_ms.map(units::span)),
-        or_dash(entry.command.as_ref().map(shell_line)),
+        match &entry.apps[..] {
+            [] | [_] => or_dash(entry.command.as_ref().map(shell_line)),
+            several => format!("apps {}", several.join(", ")),
+        },
     ]
 }
 
@@ -112,6 +119,7 @@ mod tests {
             ready: None,
             uptime_ms: None,
             command: None,
+            apps: Vec::new(),
         };
         let live = Entry {
             name: "shop".to_owned(),
@@ -123,6 +131,7 @@ mod tests {
             uptime_ms: Some(5_000),
             command: Some(vec!["node".to_owned(), "-e".to_owned(), "two\nlines".to_owned()]),
             control: "/run/clustr/shop.sock".to_owned(),
+            apps: vec!["shop".to_owned()],
         };
         insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(text(&[gone, live], Some(80))) });
     }

@@ -37,8 +37,6 @@ pub(crate) struct Plan {
     pub(crate) workers: u32,
     /// What should be known about the command: what, and what to type instead.
     pub(crate) odd: Option<(String, String)>,
-    /// The apps that have to be ready before it starts.
-    pub(crate) after: Vec<String>,
     /// Where its control socket was wished to be, if anybody has wished.
     pub(crate) control_asked: Option<PathBuf>,
 }
@@ -46,14 +44,20 @@ pub(crate) struct Plan {
 /// The one app of them.
 ///
 /// # Errors
-/// There are several, which this version cannot run under one primary.
+/// There are several, and this is for one.
 pub(super) fn only(plans: Vec<Plan>) -> Result<Plan, Failure> {
     let [plan] = <[Plan; 1]>::try_from(plans).map_err(|plans| {
         let names: Vec<&str> = plans.iter().map(|plan| plan.config.name.as_str()).collect();
-        let what = format!("several apps under one primary ({}) are", names.join(", "));
-        Failure::Absent(what, "a file for each of them".to_owned())
+        let what = format!("a file with several apps ({}) to be applied is", names.join(", "));
+        Failure::Absent(what, "clustr scale and clustr reload, with --app NAME".to_owned())
     })?;
     Ok(plan)
+}
+
+/// The name of the primary that runs all of these.
+pub(super) fn primary_name(plans: &[Plan], origin: Option<&Origin>) -> String {
+    let of_several = origin.and_then(|origin| origin.name.as_ref()).filter(|_| plans.len() > 1);
+    of_several.or(plans.first().map(|plan| &plan.config.name)).cloned().unwrap_or_default()
 }
 
 /// Makes the plan, or says what is wrong with the wishes.
@@ -116,7 +120,7 @@ pub(crate) fn make(
         settings: BTreeMap::new(),
     };
     config.balance = balance(options.balance, config.chosen_share().map_err(StartError::from)?.share)?;
-    Ok(Plan { config, workers, odd, after: Vec::new(), control_asked })
+    Ok(Plan { config, workers, odd, control_asked })
 }
 
 /// Whether the command's form speaks against node's channel, where that is all it gets.

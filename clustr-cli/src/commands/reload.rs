@@ -28,7 +28,7 @@ pub(super) fn run(args: ReloadArgs) -> Result<u8, Failure> {
     let settle_ms = args.settle.map(|settle| u64::try_from(settle.as_millis()).unwrap_or(u64::MAX));
     let (command, waiting) = (args.command, &args.waiting);
     if args.dry_run {
-        let client = Client::connect(&target::resolve(&waiting.place)?)?;
+        let client = target::connect(&waiting.place)?;
         return dry_run(Ask::Difference { env, command }, waiting.json, client);
     }
     let ask = Ask::Reload { plan, slots, settle_ms, env, command };

@@ -22,16 +22,17 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     if let Some(parent) = args.options.die_with_parent {
         end_with(parent)?;
     }
-    let (plans, _) = plan::gather(args.from, args.options, args.command, inherited)?;
-    let mut plan = plan::only(plans)?;
-    if let Some(path) = args.detached {
+    let (mut plans, origin) = plan::gather(args.from, args.options, args.command, inherited)?;
+    if let (Some(path), Some(first)) = (args.detached, plans.first_mut()) {
         detach::leave_terminal();
-        plan.config.log_file = Some(LogFile { path, bytes_max: detach::LOG_BYTES_MAX });
+        first.config.log_file = Some(LogFile { path, bytes_max: detach::LOG_BYTES_MAX });
     }
-    if let Some((what, instead)) = &plan.odd {
+    for (what, instead) in plans.iter().filter_map(|plan| plan.odd.as_ref()) {
         render::warning(what, instead);
     }
-    let supervisor = match Supervisor::new(plan.config) {
+    let name = plan::primary_name(&plans, origin.as_ref());
+    let apps = plans.into_iter().map(|plan| plan.config).collect();
+    let supervisor = match Supervisor::of_apps(&name, apps) {
         Err(StartError::Stopped) => return Ok(exit_code::DONE),
         made => made?,
     };

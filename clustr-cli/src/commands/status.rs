@@ -8,7 +8,7 @@ use clustr_supervisor::control::protocol::{
 };
 
 use crate::args::StatusArgs;
-use crate::client::{self, Client};
+use crate::client;
 use crate::exit_code;
 use crate::failure::Failure;
 use crate::render::table::{self, Column, Side};
@@ -16,7 +16,7 @@ use crate::render::{self, Stream, plain, units};
 use crate::target;
 
 pub(super) fn run(args: &StatusArgs) -> Result<u8, Failure> {
-    let mut client = Client::connect(&target::resolve(&args.read.place)?)?;
+    let mut client = target::connect(&args.read.place)?;
     let json = client.status_json(Ask::Status { slot: args.slot, connections: args.connections })?;
     if args.read.json {
         render::json(&json)?;
@@ -59,11 +59,16 @@ const SAYS: &str = "says";
 fn text(status: &Status, look: Look) -> String {
     let mut lines = vec![said(headline(status))];
     lines.extend(status.log.as_ref().map(|log| said(format!("output in {log}"))));
+    let several = status.apps.len() > 1;
     for app in &status.apps {
-        lines.push(said(app_line(app)));
+        let whose = if several { format!("\n{}: ", app.name) } else { String::new() };
+        lines.push(format!("{}{}", whose, said(app_line(app))));
         let strangers = app.listeners.iter().flat_map(|listener| &listener.strangers);
         lines.extend(strangers.map(stranger_line).map(said));
         lines.extend(app.rolled_back.as_ref().map(rolled_back_line).map(said));
+        if app.workers.iter().all(|worker| worker.pid.is_none()) && is_out(app) {
+            continue;
+        }
         lines.push(String::new());
         lines.extend(rows(app, look));
         for worker in app.workers.iter().filter(|_| look.slot.is_some()) {
@@ -111,7 +116,20 @@ fn headline(status: &Status) -> String {
     format!("{name}: {state}{word} {}, primary pid {pid}", units::span(*uptime_ms))
 }
 
+/// Whether it has not begun, or has ended among others: it has no workers then.
+fn is_out(app: &AppStatus) -> bool {
+    matches!(app.state.as_str(), "waiting" | "not-started" | "finished" | "stopped" | "gave-up")
+}
+
 fn app_line(app: &AppStatus) -> String {
+    let after = || app.after.join(", ");
+    match app.state.as_str() {
+        "waiting" => return format!("waits for {}", after()),
+        "not-started" => return format!("not started, it is after {}", after()),
+        "finished" | "stopped" => return format!("has ended ({})", app.state),
+        "gave-up" => return "gave up".to_owned(),
+        _ => {}
+    }
     let addresses: Vec<&str> = app.listeners.iter().map(|listener| listener.address.as_str()).collect();
     let place = if addresses.is_empty() { "nothing yet".to_owned() } else { addresses.join(", ") };
     let AppStatus { ready, wanted, share, share_why, .. } = app;

@@ -12,6 +12,9 @@ use crate::render::progress::Work;
 
 pub(super) fn run(args: &StopArgs) -> Result<u8, Failure> {
     let mut client = asking::carry_out(Ask::Stop { now: args.now }, Work::Stop, &args.waiting)?;
-    client.await_farewell();
+    // The others of several apps go on, and the primary with them.
+    if args.waiting.place.app.is_none() {
+        client.await_farewell();
+    }
     Ok(exit_code::DONE)
 }

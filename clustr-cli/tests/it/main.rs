@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod apps;
 mod bad_versions;
 mod config_file;
 mod config_keys;

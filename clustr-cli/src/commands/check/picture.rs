@@ -83,7 +83,7 @@ fn app<'a>(plan: &'a Plan, program: &'a Path) -> Result<App<'a>, StartError> {
     let backoff = policy.backoff();
     Ok(App {
         name: &plan.config.name,
-        after: &plan.after,
+        after: &plan.config.after,
         command: plan.config.program.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         program,
         folder: super::folder(&plan.config.program),

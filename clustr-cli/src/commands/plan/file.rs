@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use clustr_supervisor::config::FreshEnv;
 
-use super::{Plan, in_words, make, variables};
+use super::{Plan, control_path, in_words, make, variables};
 use crate::args::{self, FileArgs, RunOptions};
 use crate::config_file::{self, Wanted};
 use crate::failure::Failure;
+use crate::names;
 use crate::render;
 
 /// Where plans come from.
@@ -74,6 +75,11 @@ pub(crate) fn of_file(
     if !faults.is_empty() {
         return Err(wanted.source.refuse(faults));
     }
+    if let [first, _, ..] = &plans[..] {
+        let name = origin.name.get_or_insert_with(own_folder).clone();
+        let control = control_path(first.control_asked.clone(), &name)?;
+        plans.iter_mut().for_each(|plan| plan.config.control = Some(control.clone()));
+    }
     Ok((plans, origin))
 }
 
@@ -88,6 +94,11 @@ impl Origin {
     fn read(&self) -> Result<Wanted, Failure> {
         Wanted::read(&self.file, &self.typed, self.profile.as_deref())
     }
+}
+
+/// A primary of several apps that was given no name has that of the file's folder.
+fn own_folder() -> String {
+    names::of_folder(&std::env::current_dir().unwrap_or_default())
 }
 
 /// Everything in a file is meant from its folder: paths in it, and the programs that it starts.
@@ -116,7 +127,7 @@ fn plan(
     let files = options.env_file.clone();
     let is_read_again = files.iter().all(|file| file.is_file());
     let mut plan = make(options, app.command.clone(), inherited)?;
-    plan.after.clone_from(&app.after);
+    plan.config.after.clone_from(&app.after);
     plan.config.settings = app.settings().into_iter().chain(origin.settings()).collect();
     plan.config.fresh_env = is_read_again.then(|| fresh_env(origin.clone(), app.name.clone(), files));
     Ok(plan)
