@@ -23,7 +23,7 @@ struct Lane {
 }
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
-    let span = setting.pick(Duration::from_millis(500), Duration::from_secs(1));
+    let span = setting.pick(Duration::from_millis(250), Duration::from_secs(1));
     let mut lanes = lanes(setting)?;
     interleave(setting, setting.rounds(1, 1), &mut lanes, |lane| lane.name, Lane::wait)?;
     let wanted = setting.rounds(1, 3);

@@ -20,6 +20,7 @@ const NATIVE_BARE: &str = "bare loop, connections for Rust workers";
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let mut lanes = lanes(setting)?;
     let span = setting.pick(Duration::from_millis(400), Duration::from_millis(700));
+    lane::warm_up(setting, &mut lanes, |lane| lane.short(span))?;
     let done = lane::measure(setting, setting.rounds(3, 15), &mut lanes, |lane| lane.short(span))?;
     Ok(vec![section(&lanes, done, span)])
 }

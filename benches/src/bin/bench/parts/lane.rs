@@ -117,17 +117,24 @@ pub(super) fn named<'a>(lanes: &'a [Lane], name: &str) -> Option<&'a Lane> {
     lanes.iter().find(|lane| lane.name == name)
 }
 
-/// Everybody in turn, after a round that does not count.
+/// Everybody in turn.
 pub(super) fn measure(
     setting: &Setting,
     wanted: Wanted,
     lanes: &mut Vec<Lane>,
     plan: impl Fn(&Lane) -> Plan,
 ) -> Result<Done, String> {
-    let once = |lane: &Lane| load::run(&plan(lane)).map(drop).map_err(|error| error.to_string());
-    let warm_up = Wanted { rounds: 1, ..wanted };
-    interleave(setting, warm_up, lanes, |lane| lane.name, |lane| once(lane))?;
     interleave(setting, wanted, lanes, |lane| lane.name, |lane| lane.run(&plan(lane)))
+}
+
+/// A round that does not count: programs that compile themselves while they run have done so after it.
+pub(super) fn warm_up(
+    setting: &Setting,
+    lanes: &mut Vec<Lane>,
+    plan: impl Fn(&Lane) -> Plan,
+) -> Result<(), String> {
+    let once = |lane: &Lane| load::run(&plan(lane)).map(drop).map_err(|error| error.to_string());
+    interleave(setting, setting.rounds(1, 1), lanes, |lane| lane.name, |lane| once(lane)).map(drop)
 }
 
 /// Marks those that are so fast that the generator may be what was measured, and says what its limit is.

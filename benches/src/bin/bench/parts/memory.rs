@@ -14,11 +14,13 @@ use clustr_benches::soak::{self, Growth};
 use super::lane::CLIENTS;
 use crate::peers::{self, App, Fleet, Name, Server};
 use crate::report::{Cell, Section, Table};
-use crate::setting::Setting;
+use crate::setting::{Effort, Setting};
+
+/// Of a trivial worker.
+const RESTARTS: u32 = 10_000;
 
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let connections = setting.pick(10_000, 100_000);
-    let restarts = setting.pick(1_000, 10_000);
     setting.progress.at("clustr, served");
     let primary = Primary::start(&setting.places.clustr, &["-n", "2"], &["node", &Places::peer("hello.js")])?;
     primary.wait_ready(2)?;
@@ -27,7 +29,8 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let served = soak::connections(&primary, connections)?;
     primary.stop()?;
     setting.progress.at("clustr, restarted");
-    let restarted = soak::restarts(&setting.places.clustr, &setting.places.trivial, restarts)?;
+    let restarts = || soak::restarts(&setting.places.clustr, &setting.places.trivial, RESTARTS);
+    let restarted = (setting.effort == Effort::Full).then(restarts).transpose()?;
     setting.progress.at("clustr, 100 workers");
     let hundred = hundred(setting)?;
     let mut table =
@@ -46,7 +49,8 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     section.found("pss-growth", megabytes(served.bytes()));
     section.found("wake-ups", Series::of(wake_ups as f64));
     section.notes.push(after(&format!("{connections} connections"), &served));
-    section.notes.push(after(&format!("{restarts} restarts of a trivial worker"), &restarted));
+    let what = format!("{RESTARTS} restarts of a trivial worker");
+    section.notes.extend(restarted.map(|growth| after(&what, &growth)));
     Ok(vec![section])
 }
 

@@ -57,16 +57,16 @@ impl Part {
 
 /// All of them, in order.
 pub(crate) static PARTS: [Part; 10] = [
-    Part::new("micro", (40, 160), micro::measure).without_node(),
-    Part::new("throughput", (55, 310), throughput::measure),
+    Part::new("micro", (35, 160), micro::measure).without_node(),
+    Part::new("throughput", (45, 310), throughput::measure),
     Part::new("handoff", (20, 100), handoff::measure),
-    Part::new("balance", (35, 130), balance::measure),
+    Part::new("balance", (20, 130), balance::measure),
     Part::new("health", (15, 80), health::measure),
-    Part::new("restart", (85, 340), restart_and_storm),
-    Part::new("reload", (50, 150), reload::measure),
-    Part::new("startup", (50, 240), startup::measure),
-    Part::new("memory", (50, 170), memory::measure),
-    Part::new("ops", (20, 40), ops::measure).without_node(),
+    Part::new("restart", (75, 340), restart_and_storm),
+    Part::new("reload", (35, 150), reload::measure),
+    Part::new("startup", (30, 240), startup::measure),
+    Part::new("memory", (40, 170), memory::measure),
+    Part::new("ops", (15, 40), ops::measure).without_node(),
 ];
 
 fn restart_and_storm(setting: &Setting) -> Result<Vec<Section>, String> {

@@ -102,7 +102,7 @@ pub(super) fn many(setting: &Setting, sizes: &[(u32, Wanted)]) -> Result<Section
     table.drawn = Some(columns.len() - 2);
     let about = format!(
         "From the start command to the first line of the last worker, the trivial program; of {}. Those that take seconds \
-         take part in the first {SLOW_ROUNDS} at most. node here is `child_process.spawn`.",
+         take part in the first few. node here is `child_process.spawn`.",
         rounds.join(", of ")
     );
     let mut section = Section::new("Start of many workers", about, table);
@@ -137,8 +137,9 @@ fn start_many(setting: &Setting, workers: u32, wanted: Wanted) -> Result<(Vec<St
         Started::new(&mut command).map(Held::Loop)
     };
     let mut all = vec![Starter::new(MANY[0], ours), Starter::new(MANY[1], bare)];
-    let most = setting.pick(1, SLOW_ROUNDS);
-    for (label, name) in SLOW.into_iter().filter(|(_, name)| setting.has(*name)) {
+    // Of a quick run, they start the fewer only.
+    let most = setting.pick(usize::from(workers <= 100), SLOW_ROUNDS);
+    for (label, name) in SLOW.into_iter().filter(|(_, name)| most > 0 && setting.has(*name)) {
         let program = trivial.clone();
         let start = move |births: &Births| {
             peers::many(setting, name, workers, &[&program, &fifo(births)]).map(Held::Server)

@@ -25,6 +25,7 @@ const PACE: f64 = 2_000.0;
 pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let mut lanes = lanes(setting)?;
     let span = setting.pick(Duration::from_millis(400), Duration::from_millis(700));
+    lane::warm_up(setting, &mut lanes, |lane| lane.short(span))?;
     let wanted = setting.rounds_within(0.5, 3, 15);
     let done = lane::measure(setting, wanted, &mut lanes, |lane| lane.short(span))?;
     let short = short_section(&lanes, done, span);
@@ -41,6 +42,7 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     let kept = lanes.into_iter().filter(|lane| ![LIMIT, "gunicorn", "uWSGI"].contains(&lane.name));
     let mut kept: Vec<Lane> = kept.map(Lane::fresh).collect();
     kept.push(Lane::new(LIMIT, peers::bare(setting, "serve-kept", Fleet::of(App::Hello, 2))?)?);
+    lane::warm_up(setting, &mut kept, |lane| lane.kept(span))?;
     let done = lane::measure(setting, setting.rounds(3, 15), &mut kept, |lane| lane.kept(span))?;
     Ok(vec![short, paced, kept_section(&kept, done, span)])
 }
