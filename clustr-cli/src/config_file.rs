@@ -133,6 +133,9 @@ impl App {
             let comma = if known.is_empty() { "" } else { ", " };
             *known = format!("{known}{comma}{value}");
         }
+        if !self.after.is_empty() {
+            settings.insert("after".to_owned(), self.after.join(", "));
+        }
         settings
     }
 

@@ -3,7 +3,7 @@
 //! Owns what of a difference is changed live, what by a reload, and what needs a new start; then the order: nothing at all where
 //! something needs a new start, the reload first, and workers are counted last. What differs, the primary says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clustr_supervisor::control::protocol::{AppStatus, Ask, Batches, Difference, VariableChanges};
 use serde::Serialize;
@@ -37,48 +37,68 @@ struct Step {
     to: Option<String>,
 }
 
+/// What an app takes to become what the file says.
+#[derive(Serialize)]
+struct Turn<'a> {
+    app: String,
+    #[serde(flatten)]
+    steps: Steps,
+    #[serde(skip)]
+    plan: Option<&'a Plan>,
+}
+
 #[derive(Serialize)]
 struct Outcome<'a> {
     ok: bool,
     state: &'static str,
-    app: &'a str,
-    #[serde(flatten)]
-    steps: &'a Steps,
+    apps: &'a [Turn<'a>],
 }
 
 pub(super) fn run(args: ApplyArgs) -> Result<u8, Failure> {
     let ApplyArgs { path, profile, dry_run, mut waiting } = args;
     let (plans, origin) = plan::of_file(FileArgs { file: path, profile }, Vec::new())?;
-    let plan = plan::only(plans)?;
     if waiting.place.name.is_none() && waiting.place.control.is_none() {
-        waiting.place.control.clone_from(&plan.config.control);
+        waiting.place.control = plans.first().and_then(|plan| plan.config.control.clone());
     }
-    let steps = compare(&plan, &origin, &waiting)?;
-    if dry_run || steps.is_empty() {
-        return tell(&plan, &steps, if dry_run { "dry-run" } else { "done" }, waiting.json);
+    let turns = compare(&plans, &origin, &waiting)?;
+    if dry_run {
+        return tell(&turns, "dry-run", waiting.json);
     }
-    if !steps.restart.is_empty() {
+    if turns.iter().any(|turn| !turn.steps.restart.is_empty()) {
         return Err(Failure::NotDone {
             what: "some of what is different needs a new start; nothing was changed".to_owned(),
-            detail: Some(steps.listing()),
+            detail: Some(listing(&turns, "is different")),
             hint: Some(format!("clustr stop && clustr run -d {}", file_words(&origin))),
         });
     }
-    if !steps.reload.is_empty() {
-        let command = words(&plan)?;
+    // Versions first: one that fails ends it, with the old ones serving and as many workers as before.
+    for (plan, _) in turns.iter().filter(|turn| !turn.steps.reload.is_empty()).filter_map(Turn::due) {
         let ask = Ask::Reload {
             plan: Batches::All,
             slots: None,
             settle_ms: None,
-            env: Default::default(),
-            command,
+            env: BTreeMap::new(),
+            command: words(plan)?,
         };
-        carry_out(ask, Work::Reload, &waiting)?;
+        carry_out(ask, Work::Reload, &of_app(&waiting, plan))?;
     }
-    if !steps.live.is_empty() {
-        carry_out(Ask::Scale { to: Some(plan.workers), by: None }, Work::Scale, &waiting)?;
+    for (plan, _) in turns.iter().filter(|turn| !turn.steps.live.is_empty()).filter_map(Turn::due) {
+        carry_out(Ask::Scale { to: Some(plan.workers), by: None }, Work::Scale, &of_app(&waiting, plan))?;
     }
-    tell(&plan, &steps, "done", waiting.json)
+    tell(&turns, "done", waiting.json)
+}
+
+impl Turn<'_> {
+    fn due(&self) -> Option<(&Plan, &Steps)> {
+        self.plan.map(|plan| (plan, &self.steps))
+    }
+}
+
+/// The same wish for one app alone.
+fn of_app(waiting: &Waiting, plan: &Plan) -> Waiting {
+    let mut waiting = waiting.clone();
+    waiting.place.app = Some(plan.config.name.clone());
+    waiting
 }
 
 fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<(), Failure> {
@@ -93,32 +113,63 @@ fn carry_out(ask: Ask, work: Work, waiting: &Waiting) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is different between the file and what runs.
-fn compare(plan: &Plan, origin: &Origin, waiting: &Waiting) -> Result<Steps, Failure> {
-    let mut client = target::connect(&waiting.place)?;
-    let app = client.status()?.apps.into_iter().find(|app| app.name == plan.config.name);
-    let Some(app) = app else {
-        return Err(not_from(&origin.typed.display().to_string(), "another app runs there", origin));
-    };
+/// What is different between the file and what runs; of one app alone, where that is wished.
+fn compare<'a>(plans: &'a [Plan], origin: &Origin, waiting: &Waiting) -> Result<Vec<Turn<'a>>, Failure> {
+    let mut place = waiting.place.clone();
+    let wished = place.app.take();
+    let mut running = target::connect(&place)?.status()?.apps;
+    if !running.iter().any(|app| plans.iter().any(|plan| plan.config.name == app.name)) {
+        return Err(not_from("other apps run there", origin));
+    }
+    let mut turns = Vec::new();
+    for plan in plans {
+        let name = plan.config.name.clone();
+        let at = running.iter().position(|app| app.name == name);
+        let Some(app) = at.map(|at| running.remove(at)) else {
+            turns.push(Turn { steps: Steps::of_app(None, Some(&name)), app: name, plan: None });
+            continue;
+        };
+        let steps = compare_one(plan, &app, origin, waiting)?;
+        turns.push(Turn { app: name, steps, plan: Some(plan) });
+    }
+    let gone = running.into_iter().map(|app| Turn {
+        steps: Steps::of_app(Some(&app.name), None),
+        app: app.name,
+        plan: None,
+    });
+    turns.extend(gone);
+    match wished {
+        None => Ok(turns),
+        Some(app) if turns.iter().any(|turn| turn.app == app) => {
+            Ok(turns.into_iter().filter(|turn| turn.app == app).collect())
+        }
+        Some(app) => Err(Failure::NotDone {
+            what: format!("there is no app '{app}', neither in '{}' nor there", origin.typed.display()),
+            detail: None,
+            hint: Some("clustr apply --dry-run".to_owned()),
+        }),
+    }
+}
+
+fn compare_one(plan: &Plan, app: &AppStatus, origin: &Origin, waiting: &Waiting) -> Result<Steps, Failure> {
     let file = plan.config.settings.get("file");
     match app.settings.get("file") {
         running if running == file => {}
-        Some(other) => {
-            return Err(not_from(&plan.config.name, &format!("it was started from {other}"), origin));
-        }
-        None => return Err(not_from(&plan.config.name, "it was started without a file", origin)),
+        Some(other) => return Err(not_from(&format!("it was started from {other}"), origin)),
+        None => return Err(not_from("it was started without a file", origin)),
     }
-    let (raw, _) = client.difference(Ask::Difference { env: Default::default(), command: words(plan)? })?;
+    let mut client = target::connect(&of_app(waiting, plan).place)?;
+    let (raw, _) = client.difference(Ask::Difference { env: BTreeMap::new(), command: words(plan)? })?;
     let difference: Difference = client::parse(raw.get())?;
-    if let Some(error) = &difference.error {
-        return Err(Failure::WouldFail(error.clone(), difference.hint.clone(), raw));
+    match &difference.error {
+        Some(error) => Err(Failure::WouldFail(error.clone(), difference.hint.clone(), raw)),
+        None => Ok(steps(plan, app, &difference)),
     }
-    Ok(steps(plan, &app, &difference))
 }
 
-fn not_from(what: &str, why: &str, origin: &Origin) -> Failure {
+fn not_from(why: &str, origin: &Origin) -> Failure {
     Failure::NotDone {
-        what: format!("'{what}' cannot be made what '{}' says", origin.typed.display()),
+        what: format!("what runs cannot be made what '{}' says", origin.typed.display()),
         detail: Some(why.to_owned()),
         hint: Some(format!("clustr stop && clustr run -d {}", file_words(origin))),
     }
@@ -169,6 +220,12 @@ impl Step {
 }
 
 impl Steps {
+    /// A whole app that comes or goes.
+    fn of_app(from: Option<&str>, to: Option<&str>) -> Self {
+        let step = Step::new("app", from.map(str::to_owned), to.map(str::to_owned));
+        Self { restart: vec![step], ..Self::default() }
+    }
+
     const fn is_empty(&self) -> bool {
         self.live.is_empty() && self.reload.is_empty() && self.restart.is_empty()
     }
@@ -182,18 +239,27 @@ impl Steps {
     }
 }
 
-fn tell(plan: &Plan, steps: &Steps, state: &'static str, json: bool) -> Result<u8, Failure> {
-    let name = &plan.config.name;
+fn tell(turns: &[Turn<'_>], state: &'static str, json: bool) -> Result<u8, Failure> {
     if json {
-        let outcome = Outcome { ok: true, state, app: name, steps };
+        let outcome = Outcome { ok: true, state, apps: turns };
         render::json(&serde_json::to_string(&outcome).map_err(|error| Failure::Output(error.into()))?)?;
-    } else if steps.is_empty() {
-        render::output(&format!("{name} is what the file says already"))?;
     } else {
         let head = if state == "dry-run" { "would be changed; nothing was" } else { "changed" };
-        render::output(&format!("{name}: {head}\n{}", steps.listing()))?;
+        render::output(&listing(turns, head))?;
     }
     Ok(exit_code::DONE)
+}
+
+/// App by app: what differs, or that nothing does.
+fn listing(turns: &[Turn<'_>], head: &str) -> String {
+    let one = |Turn { app, steps, .. }: &Turn<'_>| {
+        if steps.is_empty() {
+            format!("{app} is what the file says already")
+        } else {
+            format!("{app}: {head}\n{}", steps.listing())
+        }
+    };
+    turns.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 /// The command as the control protocol carries it: its strings are Unicode.

@@ -41,19 +41,6 @@ pub(crate) struct Plan {
     pub(crate) control_asked: Option<PathBuf>,
 }
 
-/// The one app of them.
-///
-/// # Errors
-/// There are several, and this is for one.
-pub(super) fn only(plans: Vec<Plan>) -> Result<Plan, Failure> {
-    let [plan] = <[Plan; 1]>::try_from(plans).map_err(|plans| {
-        let names: Vec<&str> = plans.iter().map(|plan| plan.config.name.as_str()).collect();
-        let what = format!("a file with several apps ({}) to be applied is", names.join(", "));
-        Failure::Absent(what, "clustr scale and clustr reload, with --app NAME".to_owned())
-    })?;
-    Ok(plan)
-}
-
 /// The name of the primary that runs all of these.
 pub(super) fn primary_name(plans: &[Plan], origin: Option<&Origin>) -> String {
     let of_several = origin.and_then(|origin| origin.name.as_ref()).filter(|_| plans.len() > 1);

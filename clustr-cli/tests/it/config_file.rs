@@ -5,7 +5,7 @@ use std::fs;
 use clustr_benches::http;
 
 use crate::harness::node::with_node;
-use crate::harness::{CLUSTR, Outcome, Run, clustr, ensure, of_kind};
+use crate::harness::{CLUSTR, Outcome, Run, clustr, ensure, hold, of_kind};
 
 const SERVER: &str = "require('http').createServer((_, response) => response.end(JSON.stringify({
   colour: process.env.COLOUR, folder: process.cwd(), argument: process.argv[2] }))).listen(process.env.PORT);";
@@ -126,10 +126,17 @@ fn apply_makes_what_runs_what_the_file_says_and_says_how() {
         let said = apply(&["--json"])?;
         let outcome: serde_json::Value =
             serde_json::from_str(&out(&said)).map_err(|error| format!("{error}: {said:?}"))?;
-        let keys: Vec<_> =
-            outcome["reload"].as_array().into_iter().flatten().map(|step| step["key"].clone()).collect();
+        let keys: Vec<_> = outcome["apps"][0]["reload"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|step| step["key"].clone())
+            .collect();
         ensure!(keys == ["command", "env.API_KEY", "env.COLOUR", "env.OLD"], "{outcome}");
-        ensure!(!out(&said).contains("hunter2") && outcome["live"] == serde_json::json!([]), "{outcome}");
+        ensure!(
+            !out(&said).contains("hunter2") && outcome["apps"][0]["live"] == serde_json::json!([]),
+            "{outcome}"
+        );
         let answer = http::get_json(primary.address(), "/")?;
         ensure!(answer["colour"] == "red" && answer["argument"] == "c d", "{answer}");
         ensure!(
@@ -188,4 +195,59 @@ fn edit(file: &str, from: &str, to: &str) -> Outcome {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     ensure!(text.contains(from), "'{from}' is not in the file");
     fs::write(file, text.replace(from, to)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn of_several_apps_only_those_are_changed_that_the_file_has_changed() {
+    hold((|| {
+        let run = Run::new(&[]);
+        let file = run.folder().join("clustr.toml").to_string_lossy().into_owned();
+        let lines = "name = 'shop'\nready-timeout = '100ms'\nworkers = 1\n\
+                     [app.queue]\ncommand = ['sh', '-c', 'exec sleep 1000']\nenv = { COLOUR = 'blue' }\n\
+                     [app.web]\ncommand = ['sh', '-c', 'exec sleep 2000']\nafter = 'queue'\nworkers = 1 # of web\n";
+        fs::write(&file, lines).map_err(|error| error.to_string())?;
+        let mut primary = run.options(&["--file", &file]).start()?;
+        primary.wait_ready(2)?;
+        let apply = |words: &[&str]| -> Result<(Option<i32>, String), String> {
+            let said = primary.try_clustr(&[&["apply", &file], words].concat())?;
+            let bytes = if said.status.success() { said.stdout } else { said.stderr };
+            Ok((said.status.code(), String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        let pids = || -> Result<[Vec<u64>; 2], String> {
+            let status = primary.status()?;
+            let of = |app: &serde_json::Value| {
+                let workers = app["workers"].as_array().into_iter().flatten();
+                // Those that are about to leave after a reload are nobody's any more.
+                let serving = workers.filter(|worker| worker["state"] == "ready");
+                serving.filter_map(|worker| worker["pid"].as_u64()).collect()
+            };
+            Ok([of(&status["apps"][0]), of(&status["apps"][1])])
+        };
+        let nothing = "queue is what the file says already\nweb is what the file says already\n";
+        ensure!(apply(&[])? == (Some(0), nothing.to_owned()), "{:?}", apply(&[])?);
+
+        let before = pids()?;
+        edit(&file, "workers = 1 # of web", "workers = 2 # of web")?;
+        edit(&file, "blue", "red")?;
+        let (code, said) = apply(&["--app", "web"])?;
+        ensure!(code == Some(0) && said.contains("web: changed\nlive           workers: 1 -> 2"), "{said}");
+        let after = pids()?;
+        ensure!(after[0] == before[0] && after[1].len() == 2, "{before:?} became {after:?}");
+        let (code, said) = apply(&[])?;
+        ensure!(
+            code == Some(0) && said.contains("queue: changed\nby a reload    env.COLOUR (changed)"),
+            "{said}"
+        );
+        let last = pids()?;
+        ensure!(last[0] != after[0] && last[1] == after[1], "{after:?} became {last:?}");
+
+        edit(&file, "after = 'queue'", "")?;
+        edit(&file, "[app.web]", "[app.third]\ncommand = 'sleep 3000'\n[app.web]")?;
+        let (code, said) = apply(&[])?;
+        ensure!(code == Some(1) && said.contains("by a new start app: + third"), "{said}");
+        ensure!(said.contains("by a new start after: - queue"), "{said}");
+        ensure!(pids()? == last, "something was changed");
+        ensure!(apply(&["--app", "fourth"])?.0 == Some(1), "an app that is nowhere was applied");
+        primary.stop()
+    })());
 }
