@@ -31,7 +31,7 @@ use crate::news::{Fact, News};
 use crate::notify::Notices;
 use crate::oom::{OomKills, Shortage};
 use crate::probe::Probes;
-use crate::process::{Courtesy, Process};
+use crate::process::{Brood, Courtesy, Process};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use crate::recycling::Recycling;
@@ -51,6 +51,7 @@ pub(crate) struct App {
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) output: Output,
     pub(crate) stop_signal: Signal,
+    pub(crate) die_with_primary: bool,
     pub(crate) ready: ReadyWhen,
     pub(crate) probes: Probes,
     pub(crate) ailments: Ailments,
@@ -141,6 +142,7 @@ impl App {
             settings: config.settings,
             output: config.output,
             stop_signal: config.stop_signal,
+            die_with_primary: config.die_with_primary,
             ready: config.ready,
             ports: config.ports,
             courtesy: Courtesy::new(config.share == Share::Handoff),
@@ -253,9 +255,11 @@ impl App {
         matches!(self.rules.view().state, AppState::Stopping | AppState::Ended)
     }
 
-    /// Its processes: workers, and questions to them.
-    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.workers.values().map(|worker| &worker.process).chain(self.probes.processes())
+    /// Its processes: workers with what they have started, and questions to them; and by which signal they are asked to stop.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (&Process, Option<&Brood>, Signal)> {
+        let workers =
+            self.workers.values().map(|worker| (&worker.process, Some(&worker.brood), self.stop_signal));
+        workers.chain(self.probes.processes().map(|process| (process, None, self.stop_signal)))
     }
 
     /// Leaves no process behind, and nobody waiting without a word, after an error and a panic as well. None of the workers

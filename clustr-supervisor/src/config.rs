@@ -66,6 +66,9 @@ pub struct Config {
     pub recycling: Recycling,
     /// The polite stop signal; SIGTERM by default.
     pub stop_signal: Signal,
+    /// Whether the kernel kills a worker's first process when the primary's thread ends, however it does:
+    /// prctl(2), `PR_SET_PDEATHSIG`. A program that changes its user or gains privileges is not killed any more.
+    pub die_with_primary: bool,
     /// What becomes of the workers' output.
     pub output: Output,
     /// The file that this process's standard output and error already are, where nobody else reads them: kept short, by the
@@ -114,6 +117,7 @@ impl Config {
             watchdog: None,
             recycling: Recycling::default(),
             stop_signal: Signal::SIGTERM,
+            die_with_primary: false,
             output: Output::Prefix,
             log_file: None,
             news: NewsFormat::Text,

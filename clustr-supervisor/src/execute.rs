@@ -169,6 +169,9 @@ impl App {
     fn see_brood(&mut self, id: WorkerId, see: fn(&mut Brood, &Process)) {
         if let Some(worker) = self.workers.get_mut(&id).filter(|_| self.adopts) {
             see(&mut worker.brood, &worker.process);
+            if worker.brood.known().next().is_some() {
+                self.has_changed = true;
+            }
         }
     }
 

@@ -84,7 +84,10 @@ impl App {
         let watched = self.watchdogs.every().is_some();
         let installer = self.sharing.installer().map_err(SpawnError::Watch)?;
         let places = Places { slot: id.slot.0, port: self.ports.of_slot(id.slot.0) };
-        let outfit = Outfit { env, listens, watched, fds: &fds, places, installer: installer.as_ref() };
+        let dies_with_us = self.die_with_primary;
+        let installer_of_it = installer.as_ref();
+        let outfit =
+            Outfit { env, listens, watched, fds: &fds, places, installer: installer_of_it, dies_with_us };
         let launcher = self.generations.launcher(generation)?;
         let process = self.courtesy.suspended(|| launcher.spawn(&outfit))?;
         let notifier = match installer.map(Installer::take).transpose() {

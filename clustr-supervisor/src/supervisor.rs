@@ -26,7 +26,7 @@ use crate::logs::Logs;
 use crate::news::{Fact, News};
 use crate::notify::Superior;
 use crate::order::Order;
-use crate::process::{Process, Record, Strangers};
+use crate::process::{Record, Strangers};
 use crate::reactor::{Party, Poller, Reactor, Summons, Wake};
 use crate::rounds::Rounds;
 use crate::signals::Signals;
@@ -199,7 +199,7 @@ impl Supervisor {
 
     /// The processes that are no strangers: workers of all apps, and questions to them.
     pub(crate) fn pids(&self) -> BTreeSet<u32> {
-        self.members().flat_map(|(_, app)| app.processes()).map(Process::id).collect()
+        self.members().flat_map(|(_, app)| app.processes()).map(|(process, ..)| process.id()).collect()
     }
 
     /// Tells everybody who watches what the primary itself has to say.
@@ -246,8 +246,7 @@ impl Supervisor {
             record.touch();
         }
         let apps = self.apps.iter().filter_map(Member::app);
-        let processes = apps.flat_map(|app| app.processes().map(|process| (process, app.stop_signal)));
-        if let Some((path, text)) = record.take(processes)
+        if let Some((path, text)) = record.take(apps.flat_map(App::processes))
             && !self.logs.record(path, text)
         {
             // A disk that is stuck: again in the next turn.

@@ -47,6 +47,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) nofile: (u64, u64),
     /// What has its `bind` and `listen` watched.
     pub(crate) installer: Option<&'a Installer>,
+    /// Whether the kernel kills it when the calling thread ends.
+    pub(crate) dies_with_us: bool,
 }
 
 /// The step that failed in the child, and why.
@@ -90,6 +92,8 @@ struct Stage<'a> {
     fds_len: c_int,
     nofile: libc::rlimit,
     installer: Option<&'a Installer>,
+    /// Our pid, if it shall not outlive us.
+    lives_with: Option<libc::pid_t>,
     fault: Option<ChildFault>,
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn spawn(prepared: Prepared<'_>) -> Result<(u32, OwnedFd), SpawnFault
         fds_len: c_int::try_from(fds.len()).unwrap_or(0),
         nofile: libc::rlimit { rlim_cur: prepared.nofile.0, rlim_max: prepared.nofile.1 },
         installer: prepared.installer,
+        lives_with: prepared.dies_with_us.then(|| std::process::id().cast_signed()),
         fault: None,
     };
     let (pid, pidfd) = with_signals_blocked(|| clone_and_wait(&mut stage)).map_err(SpawnFault::Clone)?;
@@ -205,11 +210,24 @@ fn become_program(stage: &Stage<'_>) -> (Step, c_int) {
     if !stage.cwd.is_null() && unsafe { libc::chdir(stage.cwd) } != 0 {
         return (Step::WorkingDirectory, errno());
     }
+    if !stage.lives_with.is_none_or(die_with) {
+        return (Step::Exec, libc::ESRCH);
+    }
     set_mask(&empty_mask());
     write_pid(stage);
     // SAFETY: path, argv and envp are null-terminated and kept alive by the parent.
     unsafe { libc::execve(stage.path, stage.argv, stage.envp) };
     (Step::Exec, errno())
+}
+
+/// Has the kernel kill this process when the thread that has made it ends: prctl(2). Says whether its process still lives: an
+/// end that came before would not be heard of.
+fn die_with(parent: libc::pid_t) -> bool {
+    let (signal, none): (libc::c_ulong, libc::c_ulong) = (libc::SIGKILL as _, 0);
+    // SAFETY: prctl(2) takes numbers only here; with a valid signal it cannot fail.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, none, none, none) };
+    // SAFETY: getppid(2) takes nothing and cannot fail.
+    unsafe { libc::getppid() == parent }
 }
 
 /// `LISTEN_PID` and `WATCHDOG_PID` name the process that is meant, which nobody else can know before it exists.

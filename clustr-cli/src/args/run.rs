@@ -220,6 +220,10 @@ pub(crate) struct RunOptions {
     /// The polite stop signal [default: TERM]
     #[arg(long, value_name = "SIGNAL", value_parser = values::stop_signal, help_heading = "Ready and stop")]
     pub(crate) stop_signal: Option<Signal>,
+    /// Kill each worker's first process (SIGKILL) when the primary is killed [default: it goes on serving, until the next
+    /// `clustr run` of that name ends it]
+    #[arg(long, help_heading = "Ready and stop")]
+    pub(crate) die_with_primary: bool,
     /// What a stopping worker is asked first: to drain, or by the signal [default: drain]
     #[arg(long, value_name = "drain|signal", value_parser = STOP_ORDER, hide_possible_values = true,
         help_heading = "Ready and stop")]

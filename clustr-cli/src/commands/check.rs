@@ -57,7 +57,6 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         live,
         watchdog,
         recycling,
-        stop_signal,
         output,
         news,
         control,
@@ -73,7 +72,7 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         ("sharing", sharing_words(&plan.config)?),
         ("delivery", delivery_words(*delivery, !listen.is_empty())),
         ("ready", format!("{}, within {}", ready_word(ready), time(policy.ready_timeout()))),
-        ("stop", format!("{stop_signal}, within {}", time(policy.stop_timeout()))),
+        ("stop", stop_words(&plan.config)),
         ("rests", rest_words(policy.backoff())),
         ("output", format!("{}, news as {}", output_word(*output), news_word(*news))),
     ];
@@ -104,6 +103,12 @@ fn listing(plan: &Plan, found: &Path) -> Result<String, StartError> {
         rows.push(("after", plan.config.after.join(", ")));
     }
     Ok(rows.iter().map(|(word, text)| format!("{word:<11}{}\n", plain::line(text))).collect())
+}
+
+fn stop_words(Config { stop_signal, policy, die_with_primary, .. }: &Config) -> String {
+    let within = humantime::format_duration(policy.stop_timeout());
+    let besides = if *die_with_primary { "; killed with the primary" } else { "" };
+    format!("{stop_signal}, within {within}{besides}")
 }
 
 fn rest_words(Backoff { first, cap, .. }: Backoff) -> String {

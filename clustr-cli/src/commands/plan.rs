@@ -93,6 +93,7 @@ pub(crate) fn make(
             at: options.recycle_at,
         },
         stop_signal: options.stop_signal.unwrap_or(Signal::SIGTERM),
+        die_with_primary: options.die_with_primary,
         output: options.log.unwrap_or_default(),
         log_file: None,
         news: options.log_format.unwrap_or_default(),

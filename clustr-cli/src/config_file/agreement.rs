@@ -33,6 +33,7 @@ pub(super) const EXAMPLES: &[(&str, &str, &[&str])] = &[
     ("share-zero", "true", &["--share-zero"]),
     ("share-zero", "false", &[]),
     ("no-intercept", "true", &["--no-intercept"]),
+    ("die-with-primary", "true", &["--die-with-primary"]),
     ("name", "'shop'", &["--name", "shop"]),
     ("control", "'run/c.sock'", &["--control", "run/c.sock"]),
     ("restart", "'transient'", &["--restart", "transient"]),

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use clustr_benches::started::{Line, Started};
 use clustr_benches::{facts, http, wait};
@@ -10,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::harness::node::with_node;
 use crate::harness::{CLUSTR, Outcome, Primary, Run, SOON, app, ensure, example, hold, news_of, of_kind};
+use crate::intercept::{PYTHON, Server, alone, prepared};
 
 #[test]
 fn workers_with_their_listener_go_on_until_the_next_primary_of_the_name_ends_them() {
@@ -137,12 +140,108 @@ fn commands_that_asked_about_workers_are_ended_with_all_that_they_started() {
     hold(outcome);
 }
 
+/// Their sockets are their own, and their calls are answered by nobody any more: ENOSYS.
+#[test]
+fn workers_that_bind_for_themselves_go_on_until_the_next_primary_of_the_name_ends_them() {
+    let Some((run, folder)) = prepared(&BINDS_AGAIN, alone("python3")) else { return };
+    hold((|| {
+        let options = ["--name", "app"];
+        let mut primary = run.options(&options).start()?;
+        primary.wait_ready(3)?;
+        let before = primary.worker_pids()?;
+        kill(&mut primary, 3)?;
+        for _ in 0..20 {
+            let answer = http::get(primary.address(), "/")?;
+            let is_of_one = before.iter().any(|pid| answer == format!("{pid} 38"));
+            ensure!(is_of_one, "nobody of {before:?} has answered, or could bind: {answer}");
+        }
+        let start = Instant::now();
+        let mut next = again(&primary, &options, &command(&folder))?;
+        wait_for(&next, "ready", 2)?;
+        let served = http::get(primary.address(), "/")?;
+        println!("from kill -9 to the next primary's first answer: {:?}", start.elapsed());
+        warns(&next)?;
+        ensure!(!before.iter().any(|pid| facts::lives(*pid)), "of {before:?} some still live");
+        ensure!(served.ends_with(" 0"), "it cannot bind: {served}");
+        end(&mut next, &primary, primary.address())
+    })());
+    std::fs::remove_dir_all(folder).expect("the test's own folder");
+}
+
+#[test]
+fn workers_that_are_to_die_with_the_primary_do() {
+    let Some((run, folder)) = prepared(&BINDS_AGAIN, alone("python3")) else { return };
+    hold((|| {
+        let mut primary = run.options(&["--die-with-primary"]).start()?;
+        primary.wait_ready(3)?;
+        let before = primary.worker_pids()?;
+        primary.started.signal(Signal::KILL)?;
+        primary.started.wait_exit(SOON)?;
+        wait::until_true("the end of all", SOON, || !before.iter().any(|pid| facts::lives(*pid)))
+    })());
+    std::fs::remove_dir_all(folder).expect("the test's own folder");
+}
+
+/// Only the first process of a worker dies with the primary; what it has started is remembered all the same.
+#[test]
+fn what_a_worker_that_died_with_the_primary_had_started_is_ended_by_the_next_one() {
+    let line = |path: &str| format!("python3 {path}; echo ended");
+    let words = |path: &str| ["sh", "-c", &line(path)].map(str::to_owned).to_vec();
+    let Some((run, folder)) = prepared(&BINDS_AGAIN, words) else { return };
+    hold((|| {
+        let options = ["--name", "app", "--die-with-primary"];
+        let mut primary = run.options(&options).start()?;
+        primary.wait_ready(3)?;
+        let shells = primary.worker_pids()?;
+        wait::until_true("the record of what all have started", SOON, || {
+            record(&primary).lines().filter(|line| line.starts_with("below ")).count() >= 3
+        })?;
+        kill(&mut primary, 3)?;
+        wait::until_true("the end of all", SOON, || !shells.iter().any(|pid| facts::lives(*pid)))?;
+        let left = primary.started.running();
+        ensure!(left.len() >= 3, "what they have started is left: {left:?}");
+        let mut next = again(&primary, &options, &command(&folder))?;
+        wait_for(&next, "ready", 2)?;
+        warns(&next)?;
+        ensure!(primary.started.running().is_empty(), "left: {:?}", primary.started.running());
+        end(&mut next, &primary, primary.address())
+    })());
+    std::fs::remove_dir_all(folder).expect("the test's own folder");
+}
+
+/// It says its pid, and what another bind comes to.
+const BINDS_AGAIN: Server = Server {
+    text: "import os, socket
+s = socket.socket()
+s.bind(('127.0.0.1', int(os.environ['PORT'])))
+s.listen(64)
+while True:
+    c, _ = s.accept()
+    c.recv(1000)
+    try:
+        errno = 0
+        with socket.socket() as other: other.bind(('127.0.0.1', 0))
+    except OSError as error:
+        errno = error.errno
+    c.sendall(b'HTTP/1.1 200 OK\\r\\nConnection: close\\r\\n\\r\\n%d %d' % (os.getpid(), errno))
+    c.close()
+",
+    ..PYTHON
+};
+
+fn command(folder: &Path) -> Vec<String> {
+    vec!["python3".to_owned(), folder.join(PYTHON.file).display().to_string()]
+}
+
+fn record(primary: &Primary) -> String {
+    std::fs::read_to_string(primary.folder().join("runtime/app.sock.workers")).unwrap_or_default()
+}
+
 /// Kills the primary once the record of its workers is complete.
 fn kill(primary: &mut Primary, workers: usize) -> Outcome {
-    let record = primary.folder().join("runtime/app.sock.workers");
     let is_complete = || {
-        let text = std::fs::read_to_string(&record).unwrap_or_default();
-        text.lines().count() == 1 + workers
+        let text = record(primary);
+        text.lines().filter(|line| !line.starts_with("below ")).count() == 1 + workers
     };
     wait::until_true("the record of all workers", SOON, is_complete)?;
     primary.started.signal(Signal::KILL)?;

@@ -238,6 +238,13 @@ impl Cluster {
         self
     }
 
+    /// Whether a worker's first process is killed by the kernel when the thread that runs the cluster ends, however it
+    /// does (`PR_SET_PDEATHSIG`). Default: no; workers of a primary that was killed go on serving.
+    pub fn die_with_primary(mut self, dies: bool) -> Self {
+        self.config.die_with_primary = dies;
+        self
+    }
+
     /// What becomes of the workers' output. Default: it is this process's own.
     pub fn output(mut self, output: Output) -> Self {
         self.config.output = output;

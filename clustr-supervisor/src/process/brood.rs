@@ -27,6 +27,11 @@ impl Brood {
         self.remember(tree::descendants(worker.pid, tree::children));
     }
 
+    /// Numbers and starts, as of the last look.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Pid, u64)> {
+        self.0.iter().copied()
+    }
+
     fn remember(&mut self, found: Vec<Pid>) {
         let seen = found.into_iter().filter_map(|pid| Some((pid, facts::born(number(pid))?)));
         // Those of the last look that live still, wherever they have gone, and those that are there now.

@@ -18,12 +18,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
-use super::{Process, facts, raw, tree};
+use super::{Brood, Process, facts, raw, tree};
 use crate::clock;
 use crate::signals::Signals;
 
 /// Bound: a record of some 4,000 processes.
 const RECORD_BYTES_MAX: u64 = 128 * 1024;
+
+/// Begins the line of a process that the worker of the line before had started.
+const BELOW: &str = "below ";
 
 /// How long the end of a killed process is waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -51,16 +54,20 @@ impl Record {
     /// asked to stop.
     pub(crate) fn take<'a>(
         &mut self,
-        processes: impl Iterator<Item = (&'a Process, Signal)>,
+        processes: impl Iterator<Item = (&'a Process, Option<&'a Brood>, Signal)>,
     ) -> Option<(PathBuf, Vec<u8>)> {
         if !std::mem::take(&mut self.is_stale) {
             return None;
         }
         let mut text = self.header.clone();
-        for (process, signal) in processes {
+        for (process, brood, signal) in processes {
+            let signal = signal as i32;
+            // A string takes everything.
             if let Some(born) = process.born {
-                // A string takes everything.
-                let _ = writeln!(text, "{} {born} {}", process.pid.as_raw_nonzero(), signal as i32);
+                let _ = writeln!(text, "{} {born} {signal}", process.pid.as_raw_nonzero());
+            }
+            for (pid, born) in brood.into_iter().flat_map(Brood::known) {
+                let _ = writeln!(text, "{BELOW}{} {born} {signal}", pid.as_raw_nonzero());
             }
         }
         Some((self.path.clone(), text.into_bytes()))
@@ -84,7 +91,8 @@ impl Orphans {
     pub(crate) fn of(socket: &Path) -> Option<Self> {
         let record = path(socket);
         let text = read(&record).ok()?;
-        let left: Vec<Orphan> = entries(&text).filter_map(Orphan::find).collect();
+        let left: Vec<Orphan> =
+            families(&text).flat_map(|(worker, brood)| Orphan::find_all(worker, brood)).collect();
         if left.is_empty() {
             let _ = fs::remove_file(record);
             return None;
@@ -125,6 +133,16 @@ struct Orphan {
 }
 
 impl Orphan {
+    /// A worker with what it had started; where it is gone itself, killed together with the primary, say, each of those.
+    fn find_all(worker: Entry, brood: Vec<Entry>) -> Vec<Self> {
+        let mut left: Vec<Self> = brood.into_iter().filter_map(Self::find).collect();
+        if let Some(mut worker) = Self::find(worker) {
+            worker.below.extend(left.drain(..).flat_map(|one| one.below.into_iter().chain([one.pidfd])));
+            left.push(worker);
+        }
+        left
+    }
+
     /// Held first and looked at then: a number that was given to somebody else before fails the look.
     fn find(Entry { pid, born, signal }: Entry) -> Option<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -225,21 +243,33 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// A line of the record.
+#[derive(Clone, Copy)]
 struct Entry {
     pid: Pid,
     born: u64,
     signal: Option<Signal>,
 }
 
-/// Numbers, starts and signals. What makes no sense is nobody.
-fn entries(text: &str) -> impl Iterator<Item = Entry> {
-    text.lines().filter_map(|line| {
-        let mut words = line.split(' ');
-        let pid = words.next()?.parse().ok().filter(|pid: &i32| *pid > 1)?;
-        let born = words.next()?.parse().ok()?;
-        let signal = words.next().and_then(|number| Signal::try_from(number.parse::<i32>().ok()?).ok());
-        Some(Entry { pid: Pid::from_raw(pid)?, born, signal })
-    })
+/// Workers, each with what it had started. What makes no sense is nobody.
+fn families(text: &str) -> impl Iterator<Item = (Entry, Vec<Entry>)> {
+    let mut families: Vec<(Entry, Vec<Entry>)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix(BELOW).map(entry), families.last_mut()) {
+            (Some(below), Some((_, brood))) => brood.extend(below),
+            (Some(_), None) => {}
+            (None, _) => families.extend(entry(line).map(|worker| (worker, Vec::new()))),
+        }
+    }
+    families.into_iter()
+}
+
+/// A number, a start, and perhaps a signal.
+fn entry(line: &str) -> Option<Entry> {
+    let mut words = line.split(' ');
+    let pid = words.next()?.parse().ok().filter(|pid: &i32| *pid > 1)?;
+    let born = words.next()?.parse().ok()?;
+    let signal = words.next().and_then(|number| Signal::try_from(number.parse::<i32>().ok()?).ok());
+    Some(Entry { pid: Pid::from_raw(pid)?, born, signal })
 }
 
 /// Within which a process's number and start mean something.
@@ -262,10 +292,20 @@ mod tests {
     #[test]
     fn a_record_that_makes_no_sense_is_nobody() {
         let numbers = |text: &str| -> Vec<(i32, u64, Option<Signal>)> {
-            entries(text).map(|one| (one.pid.as_raw_nonzero().get(), one.born, one.signal)).collect()
+            families(text).map(|(one, _)| (one.pid.as_raw_nonzero().get(), one.born, one.signal)).collect()
         };
         assert_eq!(numbers("12 34 15\n56 78\n"), [(12, 34, Some(Signal::SIGTERM)), (56, 78, None)]);
         assert_eq!(numbers("1 5\n0 5\n-4 5\nx 5\n5\n5 x\n99999999999 1\n\n7 8 x"), [(7, 8, None)]);
+    }
+
+    #[test]
+    fn what_a_worker_had_started_is_its_own() {
+        let found: Vec<_> =
+            families("below 9 9\n12 34\nbelow 13 35\nbelow x\nbelow 14 36\n56 78\n").collect();
+        let numbers = |one: &Entry| (one.pid.as_raw_nonzero().get(), one.born);
+        let of = |at: usize| (numbers(&found[at].0), found[at].1.iter().map(numbers).collect::<Vec<_>>());
+        assert_eq!(of(0), ((12, 34), vec![(13, 35), (14, 36)]));
+        assert_eq!((of(1), found.len()), (((56, 78), vec![]), 2));
     }
 
     #[test]

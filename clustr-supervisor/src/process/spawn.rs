@@ -55,6 +55,8 @@ pub(crate) struct Outfit<'a> {
     pub(crate) places: Places,
     /// What has its calls watched.
     pub(crate) installer: Option<&'a Installer>,
+    /// Whether the kernel kills it when the calling thread ends.
+    pub(crate) dies_with_us: bool,
 }
 
 /// Words of the command that differ between workers.
@@ -221,6 +223,7 @@ impl Launcher {
             fds: &fds,
             nofile: self.nofile,
             installer: outfit.installer,
+            dies_with_us: outfit.dies_with_us,
         };
         let (pid, pidfd) = sys::spawn(prepared).map_err(explain)?;
         let born = facts::born(pid);
