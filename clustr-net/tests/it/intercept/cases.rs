@@ -78,10 +78,22 @@ serve(six, four)
         deadline.check(|| "four sockets".to_owned());
     }
     assert_eq!(stage.kept().iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 2]);
-    for _ in 0..10 {
-        slot_of(&ask(local(port)));
-        slot_of(&ask((Ipv6Addr::LOCALHOST, port)));
+    let both_answer = || {
+        for _ in 0..10 {
+            slot_of(&ask(local(port)));
+            slot_of(&ask((Ipv6Addr::LOCALHOST, port)));
+        }
+    };
+    both_answer();
+    workers.iter().for_each(|worker| stage.kill(*worker));
+    let successors = [stage.python(0, &lines), stage.python(1, &lines)];
+    stage.ready(&successors);
+    let deadline = crate::deadline::Deadline::new();
+    while stage.count(|of, seen| successors.contains(&of) && is_listening(seen)) < 4 {
+        deadline.check(|| "four sockets, again".to_owned());
     }
+    both_answer();
+    assert_eq!(stage.kept().iter().map(|(_, count)| *count).collect::<Vec<_>>(), [2, 2]);
 }
 
 #[test]

@@ -1,7 +1,5 @@
-//! Programs in C: without shared libraries, in the 32-bit way, and under another user.
+//! Programs in C: without shared libraries, and in the 32-bit way.
 
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use clustr_net::intercept::{Rules, Sockets, Way};
@@ -9,13 +7,18 @@ use clustr_net::intercept::{Rules, Sockets, Way};
 use super::cases::local;
 use super::stage::{PLAN, Stage, ask, free_port, works};
 
-fn stage() -> Option<Stage> {
+pub(super) fn stage() -> Option<Stage> {
     let way = works().filter(|way| *way == Way::Adopt)?;
     Some(Stage::new(way, Rules::every_port(), Sockets::per_worker(PLAN)))
 }
 
 /// Builds a program in C; `None` where that cannot be done.
-fn built(folder: &std::path::Path, name: &str, source: &str, flags: &[&str]) -> Option<std::path::PathBuf> {
+pub(super) fn built(
+    folder: &std::path::Path,
+    name: &str,
+    source: &str,
+    flags: &[&str],
+) -> Option<std::path::PathBuf> {
     let (from, to) = (folder.join(format!("{name}.c")), folder.join(name));
     std::fs::write(&from, source).unwrap();
     let built = Command::new("cc").args(flags).arg("-o").args([&to, &from]).output();
@@ -27,7 +30,7 @@ fn built(folder: &std::path::Path, name: &str, source: &str, flags: &[&str]) -> 
     is_built.then_some(to)
 }
 
-const STATIC: &str = r#"
+pub(super) const STATIC: &str = r#"
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,7 +111,7 @@ fn calls_in_the_32_bit_way_are_seen() {
 }
 
 /// Two workers of the static program, each of which serves.
-fn serve_two(stage: &mut Stage, program: &std::path::Path, prepare: impl Fn(&mut Command)) {
+pub(super) fn serve_two(stage: &mut Stage, program: &std::path::Path, prepare: impl Fn(&mut Command)) {
     let port = free_port();
     let mut start = |slot| {
         let mut command = Command::new(program);
@@ -120,53 +123,4 @@ fn serve_two(stage: &mut Stage, program: &std::path::Path, prepare: impl Fn(&mut
     stage.ready(&workers);
     let slots: std::collections::BTreeSet<_> = (0..40).map(|_| ask(local(port))).collect();
     assert_eq!(slots.into_iter().collect::<Vec<_>>(), ["0", "1"]);
-}
-
-/// Who is nobody.
-const NOBODY: u32 = 65534;
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("run as root to see other users' programs: nothing to see");
-    }
-    is_root
-}
-
-#[test]
-fn a_program_of_another_user_is_shared_by_who_may_look_at_it() {
-    let Some(mut stage) = stage().filter(|_| is_root()) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let Some(program) = built(folder.path(), "static", STATIC, &["-static"]) else { return };
-    serve_two(&mut stage, &program, |command| {
-        command.uid(NOBODY).gid(NOBODY);
-    });
-}
-
-#[test]
-fn a_primary_needs_no_privilege() {
-    const MARK: &str = "CLUSTR_TEST_NOBODY";
-    if let Some(program) = std::env::var_os(MARK) {
-        let mut stage = stage().unwrap();
-        return serve_two(&mut stage, program.as_ref(), |_| {});
-    }
-    if works().is_none() || !is_root() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let Some(program) = built(folder.path(), "static", STATIC, &["-static"]) else { return };
-    let own = folder.path().join("tests");
-    std::fs::copy(std::env::current_exe().unwrap(), &own).unwrap();
-    let name = "intercept::compiled::a_primary_needs_no_privilege";
-    let mut command = Command::new(&own);
-    command.args(["--exact", name, "--nocapture"]).env(MARK, program).current_dir("/");
-    let output = command.uid(NOBODY).gid(NOBODY).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -11,6 +11,8 @@ pub(crate) mod stage;
 #[allow(unsafe_code)]
 mod sys;
 mod unix;
+mod uring;
+mod users;
 
 /// A server in Python, whose options stand in the place of `{}`: it says its slot and pid to whoever connects.
 pub(crate) fn server(port: u16) -> String {

@@ -159,6 +159,12 @@ impl Stage {
         child
     }
 
+    /// The code of a worker, if it has ended by itself.
+    pub(crate) fn ended(&self, worker: u64) -> Option<i32> {
+        let status = self.inner.lock().unwrap().workers.get_mut(&worker).unwrap().try_wait().unwrap();
+        status.and_then(|status| status.code())
+    }
+
     /// Waits for the end of a worker, and returns its code.
     pub(crate) fn code(&self, worker: u64) -> Option<i32> {
         let deadline = Deadline::new();
