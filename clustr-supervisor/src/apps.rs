@@ -46,6 +46,9 @@ impl Supervisor {
             }
             self.pass_on();
         }
+        if let Some(superior) = self.superior.as_mut().filter(|_| self.apps.len() > 1) {
+            superior.look(&self.order);
+        }
         if self.order.verdict().is_some() {
             for ticket in std::mem::take(&mut self.stopping.asked) {
                 self.answer_whole(ticket, Answer::Done);

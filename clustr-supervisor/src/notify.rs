@@ -47,6 +47,8 @@ pub(crate) struct Superior {
     outbox: Outbox,
     /// How often it wants to hear that we are alive.
     alive: Option<(Duration, Time)>,
+    /// It was told that all of several apps are there.
+    knows_all: bool,
 }
 
 impl Superior {
@@ -54,11 +56,22 @@ impl Superior {
     pub(crate) fn of(above: &mut Above, now: Time) -> Option<Self> {
         match Outbox::new(above.notify_socket.as_deref()?) {
             // Twice as often as it is asked for: sd_watchdog_enabled(3).
-            Ok(outbox) => Some(Self { outbox, alive: above.watchdog.map(|every| (every / 2, now)) }),
+            Ok(outbox) => {
+                let alive = above.watchdog.map(|every| (every / 2, now));
+                Some(Self { outbox, alive, knows_all: false })
+            }
             Err(error) => {
                 above.fault = Some(error.to_string());
                 None
             }
+        }
+    }
+
+    /// Of several apps the last that was waited for need not have come to run: it may have given up, and the others serve.
+    pub(crate) fn look(&mut self, order: &Order) {
+        if !self.knows_all && order.is_up() && !order.is_stopping() && order.verdict().is_none() {
+            self.knows_all = true;
+            let _ = self.outbox.ready("all apps that can run do");
         }
     }
 

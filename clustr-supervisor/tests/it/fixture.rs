@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -49,14 +49,7 @@ impl Primary {
 
     /// A new connection to the control socket.
     pub(crate) fn connect(&self) -> Client {
-        let started = Instant::now();
-        loop {
-            match UnixStream::connect(&self.socket) {
-                Ok(stream) => return Client::new(stream),
-                Err(error) => assert!(started.elapsed() < DEADLINE, "no control socket: {error}"),
-            }
-            std::thread::yield_now();
-        }
+        connect_to(&self.socket)
     }
 
     pub(crate) fn wait_until_running(&self) {
@@ -113,6 +106,18 @@ impl Drop for Primary {
             let _ = stream.write_all(b"{\"id\":1,\"cmd\":\"stop\",\"now\":true}\n");
         }
         let _ = thread.join();
+    }
+}
+
+/// A client of this control socket, once it is there.
+pub(crate) fn connect_to(socket: &Path) -> Client {
+    let started = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return Client::new(stream),
+            Err(error) => assert!(started.elapsed() < DEADLINE, "no control socket: {error}"),
+        }
+        std::thread::yield_now();
     }
 }
 

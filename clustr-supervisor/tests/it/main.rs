@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests have deadlines of their own")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod apps;
 mod balance;
 mod clients;
 mod cluster;

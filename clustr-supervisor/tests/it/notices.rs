@@ -130,7 +130,7 @@ fn whoever_supervises_the_primary_is_told_how_it_is() {
 }
 
 /// Reads until the word has come.
-fn hear(inbox: &Inbox, told: &mut Vec<Word>, awaited: &Word) {
+pub(crate) fn hear(inbox: &Inbox, told: &mut Vec<Word>, awaited: &Word) {
     let began = Instant::now();
     while !told.contains(awaited) {
         assert!(began.elapsed() < DEADLINE, "{awaited:?} has not come: {told:?}");
