@@ -2,7 +2,7 @@
 //!
 //! Owns two loads, short connections and kept ones, at a steady pace.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clustr_benches::load::{self, Pace, Plan, Running, Tally, TellApart};
 use clustr_benches::series::Series;
@@ -44,27 +44,37 @@ pub(super) fn measure(setting: &Setting) -> Result<Vec<Section>, String> {
     );
     let mut all = Vec::new();
     for (name, share) in SHARES {
-        all.push(reload(setting, name, peers::clustr(setting, &["--share", share], fleet)?, reloads)?);
+        all.push(reload(setting, name, peers::clustr(setting, &["--share", share], fleet)?, reloads, None)?);
     }
-    for (name, peer, policy) in others.filter(|(name, ..)| setting.has_time_for(name)) {
+    for (number, (name, peer, policy)) in others.clone().enumerate() {
+        if !setting.has_time_for(name) {
+            continue;
+        }
+        let own = Instant::now()
+            + setting.budget.left() / u32::try_from(others.clone().count() - number).unwrap_or(1);
         let server = setting.excuse(name, peers::peer(setting, peer, policy, fleet))?.flatten();
-        let reloaded = server.map(|server| reload(setting, name, server, reloads)).transpose();
+        let reloaded = server.map(|server| reload(setting, name, server, reloads, Some(own))).transpose();
         all.extend(setting.excuse(name, reloaded)?.flatten());
     }
     Ok(vec![section(&all, reloads)])
 }
 
+/// So many reloads, but only two if that takes longer than `until`.
 fn reload(
     setting: &Setting,
     name: &'static str,
     mut server: Server,
     reloads: u32,
+    until: Option<Instant>,
 ) -> Result<Reloaded, String> {
     server.wait_serving()?;
     server.wait_workers(2)?;
     let (short, kept) = (begin(Plan::short(server.address()))?, begin(Plan::keep_alive(server.address()))?);
     let mut millis = Series::default();
     for number in 1..=reloads {
+        if number > 2 && until.is_some_and(|until| Instant::now() > until) {
+            break;
+        }
         setting.progress.at(format!("reload {number} of {reloads}, {name}"));
         let before = short.succeeded();
         wait::until_true("answers", Duration::from_secs(30), || short.succeeded() > before + 50)?;
@@ -92,6 +102,7 @@ fn begin(plan: Plan) -> Result<Running, String> {
 fn section(all: &[Reloaded], reloads: u32) -> Section {
     let mut table = Table::new(&[
         ("ms a reload", 0),
+        ("reloads", 0),
         ("short: lost", 0),
         ("kept: lost", 0),
         ("how they failed", 0),
@@ -108,6 +119,7 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
             *name,
             vec![
                 millis.into(),
+                number(millis.numbers().len() as u64),
                 number(short.failed()),
                 number(kept.failed()),
                 Cell::Text(how_failed(short, kept)),
@@ -119,7 +131,7 @@ fn section(all: &[Reloaded], reloads: u32) -> Section {
         );
     }
     let about = format!(
-        "One server after the other. {reloads} reloads of 2 workers, each from the order until the old workers are gone, while {PER_SECOND} short \
+        "One server after the other. {reloads} reloads of 2 workers, each (of who is slow, fewer) from the order until the old workers are gone, while {PER_SECOND} short \
          connections and {PER_SECOND} requests on 50 kept ones arrive each second. clustr watches the new workers for a \
          second (`--settle`) before it lets the old ones go. A request on a kept connection that the server closed \
          unanswered is repeated once, as RFC 9112, section 9.3.1, lets every client do. node:cluster has no reload: one \

@@ -94,7 +94,7 @@ impl Server {
 
     /// Replaces every worker; how long it took until all of them were new and the old ones were gone.
     pub(crate) fn reload(&mut self) -> Result<Duration, String> {
-        let before = self.workers();
+        let (before, said) = (self.workers(), self.said_to_be_done());
         let began = monotonic_ns();
         match self {
             Self::Clustr(primary) => drop(primary.clustr(&["reload"])?),
@@ -102,10 +102,21 @@ impl Server {
         }
         let replaced = || {
             let now = self.workers();
-            now.len() == before.len() && !now.iter().any(|pid| before.contains(pid))
+            let new = now.len() == before.len() && !now.iter().any(|pid| before.contains(pid));
+            new && (!self.says_when_done() || self.said_to_be_done() > said)
         };
         wait::until_true("new workers", SOON, replaced).map_err(|why| format!("{why}\n{}", self.said()))?;
         Ok(Duration::from_nanos(monotonic_ns() - began))
+    }
+
+    /// uWSGI goes on waiting for its last new worker, and does not hear of another reload meanwhile.
+    const fn says_when_done(&self) -> bool {
+        matches!(self, Self::Other(Other { reload: Reload::ByTouching(_), .. }))
+    }
+
+    /// How often it has said that a reload is complete.
+    fn said_to_be_done(&self) -> usize {
+        if self.says_when_done() { self.said().matches("chain reloading complete").count() } else { 0 }
     }
 
     /// What it knows about itself, by its own command; a peer other than PM2 has none here.
