@@ -139,6 +139,12 @@ impl App {
         settings
     }
 
+    /// What is wrong with one of its keys beside those of others.
+    pub(crate) fn fault(&self, key: &str, what: String) -> Fault {
+        let place = self.places.get(key).or_else(|| self.places.get(""));
+        Fault { span: place.cloned(), ..Fault::of_all(what) }
+    }
+
     /// What was found wrong with it later, at the place that it is about.
     ///
     /// # Errors

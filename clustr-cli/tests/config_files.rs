@@ -131,6 +131,11 @@ fn what_is_wrong_between_several_apps_is_told_too() {
             "keys in the wrong place",
             "command = 'node'\nlisten = ':3001'\n[app.a]\nname = 'b'\nlog-format = 'json'\ncommand = 'node'\n",
         ),
+        (
+            "an address of two apps",
+            "[app.a]\ncommand = 'node app.js'\nlisten = ':3001'\n[app.b]\ncommand = 'node app.js'\nlisten = [':0', ':3001']\n",
+        ),
+        ("an address twice", "command = 'node app.js'\nlisten = [':3001', ':3001']\n"),
         ("a name that is none", "[app.'a/b']\ncommand = 'node'\n"),
         ("an array of apps", "[[app]]\nname = 'a'\n"),
         ("an app that is no table", "[app]\na = 5\n"),

@@ -7,11 +7,13 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use clustr_supervisor::config::FreshEnv;
+use clustr_supervisor::APPS_MAX;
+use clustr_supervisor::config::{Addr, FreshEnv};
 
 use super::{Plan, control_path, in_words, make, variables};
 use crate::args::{self, FileArgs, RunOptions};
-use crate::config_file::{self, Wanted};
+use crate::config_file::source::Fault;
+use crate::config_file::{self, App, Wanted};
 use crate::failure::Failure;
 use crate::names;
 use crate::render;
@@ -64,13 +66,15 @@ pub(crate) fn of_file(
             "clustr init, for a clustr.toml of it",
         );
     }
-    let mut inherited = Some(inherited);
     let (mut plans, mut faults) = (Vec::new(), Vec::new());
     for app in &wanted.apps {
-        match plan(app, &mut origin, inherited.take().unwrap_or_default()) {
+        match plan(app, &mut origin) {
             Ok(plan) => plans.push(plan),
             Err(failure) => faults.push(app.blame(failure)?),
         }
+    }
+    if faults.is_empty() {
+        faults = between(&wanted.apps, &plans);
     }
     if !faults.is_empty() {
         return Err(wanted.source.refuse(faults));
@@ -80,7 +84,39 @@ pub(crate) fn of_file(
         let control = control_path(first.control_asked.clone(), &name)?;
         plans.iter_mut().for_each(|plan| plan.config.control = Some(control.clone()));
     }
+    give(inherited, &mut plans);
     Ok((plans, origin))
+}
+
+/// What apps cannot have beside each other: they are as many as one primary runs, and no address is anybody else's.
+fn between(apps: &[App], plans: &[Plan]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if apps.len() > APPS_MAX {
+        faults.push(Fault::of_all(format!(
+            "one primary runs at most {APPS_MAX} apps, and here are {}",
+            apps.len()
+        )));
+    }
+    let mut taken: Vec<(&Addr, &str)> = Vec::new();
+    for (app, plan) in apps.iter().zip(plans) {
+        let is_fixed = |addr: &&Addr| !matches!(addr, Addr::Tcp { port: 0, .. } | Addr::Udp { port: 0, .. });
+        for addr in plan.config.listen.iter().map(|listen| &listen.addr).filter(is_fixed) {
+            if let Some((_, name)) = taken.iter().find(|(other, _)| *other == addr) {
+                faults.push(app.fault("listen", format!("{addr} is a listener of '{name}' already")));
+            }
+            taken.push((addr, &plan.config.name));
+        }
+    }
+    faults
+}
+
+/// What the primary was started with goes to the app that names it as a listener, else to the first.
+fn give(inherited: Vec<(u32, OwnedFd)>, plans: &mut [Plan]) {
+    for (number, fd) in inherited {
+        let is_named = |plan: &Plan| plan.config.listen.iter().any(|listen| listen.addr == Addr::Fd(number));
+        let at = plans.iter().position(is_named).unwrap_or_default();
+        plans[at].config.inherited.push((number, fd));
+    }
 }
 
 impl Origin {
@@ -114,11 +150,7 @@ fn enter(FileArgs { file, profile }: FileArgs) -> Result<Origin, Failure> {
     Ok(Origin { file, typed, profile, name: None, typed_in })
 }
 
-fn plan(
-    app: &config_file::App,
-    origin: &mut Origin,
-    inherited: Vec<(u32, OwnedFd)>,
-) -> Result<Plan, Failure> {
+fn plan(app: &App, origin: &mut Origin) -> Result<Plan, Failure> {
     let mut options = args::beside(&app.words)?;
     if app.name.is_some() && app.name != options.name {
         // The name that the command line gives is the primary's.
@@ -126,7 +158,7 @@ fn plan(
     }
     let files = options.env_file.clone();
     let is_read_again = files.iter().all(|file| file.is_file());
-    let mut plan = make(options, app.command.clone(), inherited)?;
+    let mut plan = make(options, app.command.clone(), Vec::new())?;
     plan.config.after.clone_from(&app.after);
     plan.config.settings = app.settings().into_iter().chain(origin.settings()).collect();
     plan.config.fresh_env = is_read_again.then(|| fresh_env(origin.clone(), app.name.clone(), files));
