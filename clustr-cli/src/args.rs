@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use clustr_supervisor::config::Listen;
 
 use crate::failure::Failure;
 pub(crate) use asking::{
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Make the running primary what its configuration file says
     #[command(after_help = examples::APPLY)]
     Apply(ApplyArgs),
+    /// Say what of this machine is good for clustr, what is not, and what mends it
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Write a clustr.toml to begin with, from what the folder has
     #[command(after_help = examples::INIT)]
     Init(InitArgs),
@@ -195,6 +199,25 @@ pub(crate) struct ApplyArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Can these be had? Else those of the configuration file are looked at, if there is one
+    #[arg(value_name = "ADDR", value_parser = listen::listen)]
+    pub(crate) addresses: Vec<Listen>,
+    /// The same, as `run` takes it
+    #[arg(short = 'l', long, value_name = "[NAME=]ADDR[,OPTIONS]", value_parser = listen::listen)]
+    pub(crate) listen: Vec<Listen>,
+    /// The addresses of this file
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// With what its table [profile.NAME] says differently
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct InitArgs {
     /// Where; it is never overwritten [default: clustr.toml]
     #[arg(value_name = "FILE")]
@@ -288,6 +311,7 @@ impl Cli {
             Command::Run(args) => args.json && args.detached.is_none(),
             Command::Version { json } => *json,
             Command::Check(args) => args.json,
+            Command::Doctor(args) => args.json,
             Command::Apply(args) => args.waiting.json,
             Command::Demo(_)
             | Command::Init(_)

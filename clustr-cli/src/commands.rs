@@ -7,6 +7,7 @@ mod asking;
 mod check;
 mod completions;
 mod detach;
+mod doctor;
 mod events;
 mod init;
 mod list;
@@ -44,6 +45,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::List(args) => list::run(&args),
         Command::Check(args) => check::run(args),
         Command::Apply(args) => apply::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Init(args) => init::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => completions::run(shell),

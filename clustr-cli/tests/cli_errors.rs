@@ -186,7 +186,6 @@ fn what_this_version_does_not_have_is_recognised_and_refused() {
         "run --log journal -- node app.js",
         "run --log file:app.log -- node app.js",
         "logs -f",
-        "doctor",
     ]));
 }
 
@@ -354,4 +353,44 @@ fn a_runtime_folder_of_others_is_refused() {
     let output = place.clustr(&["list"], &[("CLUSTR_RUNTIME_DIR", &folder)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("is not a folder"));
+}
+
+#[test]
+fn a_doctor_names_who_has_an_address_and_what_is_wrong_with_a_file() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let output = place.clustr(&["doctor", &addr], &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let pid = std::process::id();
+    assert!(said.contains(&format!("{addr} is taken by ")) && said.contains(&format!("pid {pid}")), "{said}");
+    assert!(said.contains(&format!("mend: kill {pid}")), "{said}");
+
+    place.write("clustr.toml", "command = 'node app.js'\nwrokers = 4\n");
+    let output = place.clustr(&["doctor", "--json"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["version"], &report["ok"]), (&1.into(), &false.into()));
+    let checks = report["checks"].as_array().unwrap();
+    let file = checks.iter().find(|check| check["check"] == "file").unwrap();
+    assert_eq!((&file["level"], &file["mend"]), (&"fail".into(), &"clustr check clustr.toml".into()));
+}
+
+#[test]
+fn a_doctor_reads_the_addresses_of_a_file_and_changes_nothing() {
+    let place = Place::new();
+    place.write("clustr.toml", "command = 'node app.js'\nlisten = ['unix:app.sock', '127.0.0.1:0']\n");
+    let output = place.clustr(&["doctor", "--json"], &[]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| {
+        let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["check"] == name);
+        checks.map(|check| check["detail"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("address"), ["unix:app.sock is free", "127.0.0.1:0 is free"]);
+    assert_eq!(of("file"), ["clustr.toml can be read"]);
+    assert_eq!(of("runtime folder"), [place.path().display().to_string()]);
+    // Whether all of this machine is good is not the test's to say; the exit code is.
+    assert_eq!(output.status.code(), Some(i32::from(report["ok"] != true)));
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing but the file itself");
 }

@@ -46,6 +46,7 @@ fn each_commands_help_is_golden() {
         "send",
         "list",
         "check",
+        "doctor",
         "apply",
         "init",
         "demo",
@@ -87,7 +88,7 @@ fn completions_are_made_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = help(&["completions", shell]);
         assert!(script.contains("stop-timeout"), "{shell}");
-        for hidden in ["demo-worker", "doctor", "die-with-parent"] {
+        for hidden in ["demo-worker", "die-with-parent"] {
             assert!(!script.contains(hidden), "{shell} offers {hidden}");
         }
     }

@@ -8,10 +8,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, Subcommand};
 
 /// Every such command, and what to do instead.
-pub(crate) const COMMANDS: [(&str, &str); 2] = [
-    ("logs", "the output of clustr run holds them; clustr events follows the workers' lives"),
-    ("doctor", "clustr check -- COMMAND"),
-];
+pub(crate) const COMMANDS: [(&str, &str); 1] =
+    [("logs", "the output of clustr run holds them; clustr events follows the workers' lives")];
 
 /// One of [`COMMANDS`], whatever words follow it.
 #[derive(Clone, Copy, Debug)]

@@ -117,6 +117,16 @@ Examples:
   clustr apply
   clustr apply /srv/shop/clustr.toml --profile production";
 
+pub(super) const DOCTOR: &str = "\
+Each line is ok, warn or fail; below what is not ok stands what mends it. Nothing is changed.
+
+Examples:
+  clustr doctor
+  clustr doctor :3001 unix:/run/app.sock     who listens there, if anybody does
+  clustr doctor --json | jq '.checks[] | select(.level != \"ok\")'
+
+Exit code 1: something fails.";
+
 pub(super) const INIT: &str = "\
 It looks for a Procfile, PM2's ecosystem.config.json, package.json, pyproject.toml and Cargo.toml, in this order.
 

@@ -21,24 +21,16 @@ use crate::clock::millis;
 /// # Errors
 /// It is not a folder, belongs to another user, or may be written by others.
 pub fn existing_runtime_dir() -> io::Result<Option<PathBuf>> {
-    let dir = choose_dir();
+    let dir = runtime_dir_path();
     match fs::symlink_metadata(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Ok(_) | Err(_) => check_owner(&dir).map(|()| Some(dir)),
     }
 }
 
-/// The folder of control sockets, made if it is missing, refused if it is somebody else's.
-///
-/// # Errors
-/// It cannot be made, is not a folder, belongs to another user, or may be written by others.
-pub fn runtime_dir() -> io::Result<PathBuf> {
-    let dir = choose_dir();
-    make(&dir)?;
-    Ok(dir)
-}
-
-fn choose_dir() -> PathBuf {
+/// Where the folder of control sockets is, or would be: nothing is looked at.
+#[must_use]
+pub fn runtime_dir_path() -> PathBuf {
     let uid = rustix::process::geteuid();
     if let Some(dir) = set("CLUSTR_RUNTIME_DIR") {
         return dir;
@@ -49,6 +41,16 @@ fn choose_dir() -> PathBuf {
     set("XDG_RUNTIME_DIR")
         .map(|dir| dir.join("clustr"))
         .unwrap_or_else(|| std::env::temp_dir().join(format!("clustr-{}", uid.as_raw())))
+}
+
+/// The folder of control sockets, made if it is missing, refused if it is somebody else's.
+///
+/// # Errors
+/// It cannot be made, is not a folder, belongs to another user, or may be written by others.
+pub fn runtime_dir() -> io::Result<PathBuf> {
+    let dir = runtime_dir_path();
+    make(&dir)?;
+    Ok(dir)
 }
 
 /// The folder of the output of what runs in the background, made if it is missing: `$CLUSTR_STATE_DIR`, else
