@@ -61,6 +61,12 @@ impl Mirror {
         u16::try_from(place).ok()
     }
 
+    /// The places of which it is not known who of their members stands where.
+    pub fn doubtful(&self) -> impl Iterator<Item = (u16, Member)> {
+        let all = (0..=u16::MAX).zip(&self.seats);
+        all.filter(|(_, seat)| seat.doubtful).map(|(index, seat)| (index, seat.member))
+    }
+
     /// A socket has joined.
     pub fn join(&mut self, member: Member) {
         self.seats.push(Seat { member, doubtful: false });
@@ -78,25 +84,23 @@ impl Mirror {
     }
 
     /// Several have left, nobody knows in which order: where that matters, the place is doubtful.
+    ///
+    /// Whoever stood at a place that is still there stands there yet: only those behind have moved, into the places of those
+    /// that left.
     pub fn leave_all(&mut self, members: &[Member]) {
         let known: Vec<Member> = members.iter().copied().filter(|&one| self.place(one).is_some()).collect();
-        let after = |order: &[Member]| {
-            let mut mirror = self.clone();
-            order.iter().for_each(|&member| mirror.leave(member));
-            mirror
-        };
-        let backwards: Vec<Member> = known.iter().rev().copied().collect();
-        let mut left = after(&known);
-        if known.len() > 1 {
-            // Only places at or behind the first that was left can be filled anew.
-            let first = known.iter().filter_map(|&member| self.place(member)).min().unwrap_or(0);
-            let other = after(&backwards);
-            let is_certain = known.len() == 2 && left.members().eq(other.members());
-            if !is_certain {
-                left.doubt_from(first);
-            }
+        let left_places: Vec<usize> = known.iter().filter_map(|&member| self.place(member)).collect();
+        let count = self.seats.len() - known.len();
+        let holes: Vec<usize> = left_places.iter().copied().filter(|&place| place < count).collect();
+        let is_doubtful = |place: usize| self.seats[place].doubtful;
+        let had_doubts = (count..self.seats.len()).chain(holes.iter().copied()).any(is_doubtful);
+        let first_doubt = self.seats.iter().position(|seat| seat.doubtful);
+        known.iter().for_each(|&member| self.leave(member));
+        if known.len() > 1 && had_doubts {
+            holes.into_iter().chain(first_doubt).min().into_iter().for_each(|first| self.doubt_from(first));
+        } else if holes.len() > 1 {
+            holes.into_iter().for_each(|place| self.seats[place].doubtful = true);
         }
-        *self = left;
     }
 
     /// A socket has changed hands, and stays where it is.
@@ -255,6 +259,8 @@ mod tests {
             count in 1..9_u64,
             order in Just((0..9_u64).collect::<Vec<_>>()).prop_shuffle(),
             told in Just((0..9_u64).collect::<Vec<_>>()).prop_shuffle(),
+            again in Just((0..9_u64).collect::<Vec<_>>()).prop_shuffle(),
+            twice in any::<bool>(),
             gone in 1..4_usize,
         ) {
             let mut mirror = Mirror::new();
@@ -267,12 +273,22 @@ mod tests {
             }
             let told: Vec<Member> = told.into_iter().filter(|id| gone.contains(id)).map(Member::Ours).collect();
             mirror.leave_all(&told);
+            // A second time, with doubts from the first: two more of those that are left.
+            let more: Vec<u64> = again.into_iter().filter(|id| twice && kernel.contains(id)).take(2).collect();
+            for id in &more {
+                let place = kernel.iter().position(|one| one == id).unwrap();
+                kernel.swap_remove(place);
+            }
+            mirror.leave_all(&more.iter().rev().copied().map(Member::Ours).collect::<Vec<_>>());
             prop_assert_eq!(mirror.count(), kernel.len());
             for (place, id) in (0..).zip(&kernel) {
                 let index = mirror.index(Member::Ours(*id));
                 prop_assert!(index.is_none_or(|index| index == place), "{id} at {place}, not at {index:?}");
             }
-            prop_assert!(gone.len() > 1 || kernel.iter().all(|&id| mirror.index(Member::Ours(id)).is_some()));
+            let told: Vec<Member> = mirror.doubtful().map(|(_, member)| member).collect();
+            let mut there = mirror.doubtful().map(|(index, _)| Member::Ours(kernel[usize::from(index)]));
+            prop_assert!(there.all(|member| told.contains(&member)));
+            prop_assert!(twice || gone.len() > 1 || kernel.iter().all(|&id| mirror.index(Member::Ours(id)).is_some()));
         }
     }
 

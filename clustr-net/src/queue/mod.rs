@@ -215,14 +215,21 @@ impl Queues {
     /// [`QueueError::Unknown`]; [`QueueError::Kernel`]: it is then still there, withheld, and leaving.
     pub fn remove(&mut self, id: QueueId) -> Result<Removal, QueueError> {
         let lost = match self.waiting(id) {
-            // Where it stands has to be known.
-            Err(QueueError::Deaf) => self.revive().map(|_| 0)?,
+            Err(QueueError::Deaf) => return Ok(self.forget(id)),
             waiting => waiting?,
         };
         let queue = self.queues.iter_mut().find(|queue| queue.id == id).ok_or(QueueError::Unknown)?;
         (queue.live, queue.leaving) = (false, true);
         self.steer()?;
         Ok(if self.try_close(id)? { Removal::Closed { lost } } else { Removal::Postponed })
+    }
+
+    /// Somebody has shut it down: it has left already. Others that have left as well join again; one that cannot is not its
+    /// fault, and is told of at the next [`revive`](Self::revive).
+    fn forget(&mut self, id: QueueId) -> Removal {
+        self.revive_but(Some(id)).ok();
+        self.queues.retain(|queue| queue.id != id);
+        Removal::Closed { lost: 0 }
     }
 
     fn try_close(&mut self, id: QueueId) -> Result<bool, QueueError> {
@@ -234,7 +241,12 @@ impl Queues {
         fill.retain(|target| {
             target.index != last && self.mirror.index(Member::Ours(id.0)) != Some(target.index)
         });
-        if fill.is_empty() && count > 2 {
+        // Where an index is out of range the kernel fills all that are there: nobody but those who shall be filled.
+        let others_are_live = self.mirror.strangers().next().is_none()
+            && self.queues.iter().all(|queue| queue.live || queue.id == id);
+        // Where nothing is certain, waiting makes nothing certain either; with fewer that leave more is.
+        let has_doubts = self.mirror.doubtful().next().is_some();
+        if fill.is_empty() && count > 2 && !others_are_live && !has_doubts {
             return Ok(false);
         }
         if !fill.is_empty() {
@@ -280,8 +292,12 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Kernel`]: one of them cannot; it stays out of the group.
+    /// [`QueueError::Kernel`]: one of them cannot; it stays out of the group, and the others are in it.
     pub fn revive(&mut self) -> Result<Vec<QueueId>, QueueError> {
+        self.revive_but(None)
+    }
+
+    fn revive_but(&mut self, gone: Option<QueueId>) -> Result<Vec<QueueId>, QueueError> {
         let is_deaf = |queue: &&Queue| queue.listener.is_listening().is_ok_and(|listens| !listens);
         let deaf: Vec<QueueId> = self.queues.iter().filter(is_deaf).map(|queue| queue.id).collect();
         if deaf.is_empty() {
@@ -289,13 +305,19 @@ impl Queues {
         }
         self.mirror.leave_all(&deaf.iter().map(|id| Member::Ours(id.0)).collect::<Vec<_>>());
         self.look_quietly();
-        for id in &deaf {
-            let Some(listener) = self.listener(*id) else { continue };
-            listener.listen_again().map_err(|source| kernel("listen again", source))?;
-            self.mirror.join(Member::Ours(id.0));
+        let (mut revived, mut fault) = (Vec::new(), None);
+        for id in deaf.into_iter().filter(|id| Some(*id) != gone) {
+            match self.listener(id).map(Listener::listen_again) {
+                Some(Ok(())) => {
+                    self.mirror.join(Member::Ours(id.0));
+                    revived.push(id);
+                }
+                Some(Err(source)) => fault = Some(kernel("listen again", source)),
+                None => {}
+            }
         }
         self.steer()?;
-        Ok(deaf)
+        fault.map_or(Ok(revived), Err)
     }
 
     /// Hands a queue to the worker of another slot: clients stick to `key` from the next [`admit`](Self::admit) on.
@@ -466,14 +488,26 @@ impl Queues {
     /// The queues to be filled: the live ones; if there are none those that were; if there were none all.
     fn fill(&self) -> Vec<Target> {
         let choose = |wanted: &dyn Fn(&Queue) -> bool| -> Vec<Target> {
-            let wanted = self.queues.iter().filter(|queue| wanted(queue));
-            wanted.filter_map(|queue| self.target(queue)).collect()
+            let certain = self.queues.iter().filter(|queue| wanted(queue));
+            let mut fill: Vec<Target> = certain.filter_map(|queue| self.target(queue)).collect();
+            fill.extend(self.doubtful(wanted).into_iter().flatten());
+            fill
         };
         let live = choose(&|queue| queue.live);
         let before = || choose(&|queue| !queue.leaving && self.filled.contains(&queue.id));
         let any = || choose(&|queue| !queue.leaving);
         let fallbacks: [&dyn Fn() -> Vec<Target>; 3] = [&|| live.clone(), &before, &any];
         fallbacks.iter().map(|choose| choose()).find(|fill| !fill.is_empty()).unwrap_or_default()
+    }
+
+    /// The places at which nobody knows who stands, where it does not matter: all who may be there are to be filled. Clients
+    /// that stick to a worker stick to the place.
+    fn doubtful(&self, wanted: &dyn Fn(&Queue) -> bool) -> Option<Vec<Target>> {
+        let target = |(index, member)| {
+            let is_it = |queue: &&Queue| Member::Ours(queue.id.0) == member && wanted(queue);
+            Some(Target { index, key: self.queues.iter().find(is_it)?.key })
+        };
+        self.mirror.doubtful().map(target).collect()
     }
 
     fn target(&self, queue: &Queue) -> Option<Target> {
@@ -488,7 +522,12 @@ impl Queues {
     fn attach(&mut self, fill: &[Target], probes: Option<ProbePorts>) -> Result<(), QueueError> {
         let program = self.compile(fill, probes)?;
         let is_steered = self.grouped && !self.unsteered;
-        let Some(queue) = self.queues.first().filter(|_| is_steered) else { return Ok(()) };
+        // One that was shut down would be given a group of its own, and could never listen again: through one of a
+        // worker that serves, who has no reason to, if there is one.
+        let (live, rest): (Vec<_>, Vec<_>) = self.queues.iter().partition(|queue| queue.live);
+        let listens = |queue: &&&Queue| queue.listener.is_listening().is_ok_and(|listens| listens);
+        let through = live.iter().chain(&rest).find(listens);
+        let Some(queue) = through.filter(|_| is_steered) else { return Ok(()) };
         match sys::attach_steering(queue.listener.as_fd(), program.insns()) {
             Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
                 self.unsteered = true;

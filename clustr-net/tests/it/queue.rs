@@ -432,6 +432,50 @@ fn a_queue_that_somebody_has_shut_down_listens_again_and_stands_where_the_kernel
     }
 }
 
+/// So many clients, each in the queue of somebody who may have it.
+fn all_come_to(queues: &Queues, live: &[QueueId], clients: u32) {
+    let waiting = |id: &QueueId| queues.waiting(*id).unwrap();
+    let before: u32 = live.iter().map(waiting).sum();
+    let _kept: Vec<TcpStream> = (0..clients).map(|_| client(queues)).collect();
+    assert_eq!(live.iter().map(waiting).sum::<u32>(), before + clients);
+}
+
+#[test]
+fn workers_that_shut_down_their_queues_as_they_leave_take_nobody_along_however_often() {
+    for shutters in [&[0, 1, 2, 3][..], &[3, 1, 0, 2], &[2, 0], &[1, 2, 3]] {
+        let (mut queues, mut old) = group("127.0.0.1:0", 4);
+        for key in 0..6 {
+            let new: Vec<QueueId> = (0..4).map(|_| queues.join(key).unwrap()).collect();
+            queues.admit(&new).unwrap();
+            for &which in shutters {
+                rustix::net::shutdown(queues.listener(old[which]).unwrap(), rustix::net::Shutdown::Both)
+                    .unwrap();
+            }
+            for id in &old {
+                let removed = queues.remove(*id).unwrap();
+                // Some kept their clients of the round before: nobody accepts here.
+                assert!(matches!(removed, Removal::Closed { .. }), "{shutters:?}: {removed:?}");
+            }
+            assert_eq!(queues.queues().count(), 4);
+            all_come_to(&queues, &new, 40);
+            old = new;
+        }
+    }
+}
+
+#[test]
+fn queues_that_were_shut_down_are_told_from_others_and_none_keeps_the_rest_from_listening() {
+    let (mut queues, ids) = group("127.0.0.1:0", 4);
+    for which in [2, 0] {
+        rustix::net::shutdown(queues.listener(ids[which]).unwrap(), rustix::net::Shutdown::Both).unwrap();
+    }
+    // Nobody attaches a program through a queue that has left the group: it could never join again.
+    queues.admit(&ids[1..2]).unwrap();
+    assert_eq!(queues.revive().unwrap(), [ids[0], ids[2]]);
+    queues.admit(&ids).unwrap();
+    all_come_to(&queues, &ids, 40);
+}
+
 #[test]
 fn the_only_queue_of_a_port_that_the_kernel_chose_keeps_the_port_when_it_is_shut_down() {
     let (mut queues, ids) = group("127.0.0.1:0", 1);

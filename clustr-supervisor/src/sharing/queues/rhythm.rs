@@ -107,6 +107,14 @@ impl Rhythm {
         }
     }
 
+    /// A queue that nobody new comes to has changed: its worker leaves, and may have shut it down.
+    pub(super) fn look_now(&mut self, now: Time) {
+        match self {
+            Self::Closely { next, .. } | Self::Rarely { next, .. } => next.look_at = now,
+            Self::Asleep | Self::Over => {}
+        }
+    }
+
     /// After a look.
     pub(super) fn looked(&mut self, seen: Seen, now: Time) {
         *self = match *self {
@@ -260,5 +268,17 @@ mod tests {
             rhythm.looked(seen(1, true), now);
         }
         assert_eq!(searches, 12);
+    }
+
+    #[test]
+    fn a_queue_that_ends_is_looked_at_at_once_and_wakes_nobody_who_sleeps() {
+        let mut rhythm = Rhythm::Asleep;
+        rhythm.look_now(Time::ZERO);
+        assert_eq!(rhythm.next_look(), None);
+        rhythm.wake(Time::ZERO);
+        rhythm.looked(seen(0, true), Time::ZERO);
+        let now = Time::ZERO + PAUSE / 2;
+        rhythm.look_now(now);
+        assert_eq!(rhythm.next_look(), Some(now));
     }
 }

@@ -134,6 +134,10 @@ impl Seats {
     /// Somebody waits where nobody did.
     pub(crate) fn notice(&mut self, now: Time) {
         self.watch.rhythm.wake(now);
+        if !self.watch.rhythm.wants_edges() {
+            // Only those that are withheld have an edge then.
+            self.watch.rhythm.look_now(now);
+        }
     }
 
     /// What is held against a worker's queues was another worker's, or is forgiven.
@@ -234,17 +238,21 @@ impl Seats {
             events = self.look_at_all(table, accepted, now);
             self.watch.plan_next_look(now);
         }
-        if self.watch.rhythm.wants_edges() {
-            self.listen_for_edges(table, reactor);
-        } else {
+        if !self.watch.rhythm.wants_edges() {
             self.forget_edges(table, reactor);
         }
+        self.listen_for_edges(table, reactor);
         events
     }
 
     /// Every queue wakes the loop once, at once if somebody waits there already. One that the kernel has no room to watch is tried again at the next turn.
+    /// While queues are looked at closely, those alone that are withheld from a worker: when it shuts down its queue as it leaves, the
+    /// last one is in its place at once, and the kernel has to be told before many have come.
     fn listen_for_edges(&mut self, table: &Table, reactor: &mut Reactor) {
-        for seat in self.seats.iter_mut().filter(|seat| seat.edge.is_none() && !seat.deaf) {
+        let (wants_all, admitted) = (self.watch.rhythm.wants_edges(), &self.admitted);
+        let is_wanted = |seat: &Seat| wants_all || is_withheld(seat, admitted);
+        let lacks = |seat: &&mut Seat| seat.edge.is_none() && !seat.deaf && is_wanted(seat);
+        for seat in self.seats.iter_mut().filter(lacks) {
             let listener = table.queues(seat.number).and_then(|queues| queues.listener(seat.queue));
             let Some(listener) = listener.filter(|listener| listener.kind() == Kind::Stream) else {
                 continue;
@@ -254,7 +262,8 @@ impl Seats {
     }
 
     fn forget_edges(&mut self, table: &Table, reactor: &mut Reactor) {
-        for seat in &mut self.seats {
+        let admitted = &self.admitted;
+        for seat in self.seats.iter_mut().filter(|seat| !is_withheld(seat, admitted)) {
             let listener = table.queues(seat.number).and_then(|queues| queues.listener(seat.queue));
             if let (Some(edge), Some(listener)) = (seat.edge.take(), listener) {
                 reactor.deregister(listener, edge);
@@ -283,18 +292,20 @@ impl Seats {
         let is_deaf = |seat: &Seat| matches!(queues.waiting(seat.queue), Err(QueueError::Deaf));
         let deaf: Vec<Key> =
             self.seats.iter().filter(|seat| seat.number == number && is_deaf(seat)).map(Seat::key).collect();
-        let revived = queues.revive();
+        let fault = queues.revive().err();
         for seat in self.seats.iter_mut().filter(|seat| deaf.contains(&seat.key())) {
             self.watch.health.forget(seat.key());
-            match &revived {
-                Ok(_) => {
-                    let who = format!("slot={}", seat.slot);
-                    self.facts.push(revive::again(&who, queues.addr()));
+            let is_deaf = matches!(queues.waiting(seat.queue), Err(QueueError::Deaf));
+            let serves = seat.holder.is_some_and(|id| self.admitted.contains(&id));
+            match &fault {
+                Some(error) if is_deaf && !seat.deaf => self.facts.push(not_steered(queues, error)),
+                // Who is leaving may: nobody waited there.
+                None if serves => {
+                    self.facts.push(revive::again(&format!("slot={}", seat.slot), queues.addr()));
                 }
-                Err(error) if !seat.deaf => self.facts.push(not_steered(queues, error)),
-                Err(_) => {}
+                Some(_) | None => {}
             }
-            seat.deaf = revived.is_err();
+            seat.deaf = is_deaf;
         }
     }
 
@@ -323,6 +334,11 @@ impl Seats {
         }
         (changes, is_deaf)
     }
+}
+
+/// Whether a worker has the queue, and nobody is sent to it.
+fn is_withheld(seat: &Seat, admitted: &BTreeSet<WorkerId>) -> bool {
+    seat.holder.is_some_and(|id| !admitted.contains(&id))
 }
 
 const fn is_for_the_kernel(change: Change) -> bool {
