@@ -4,7 +4,8 @@
 //!
 //! A worker is ready once it listens wherever its slot's last ready worker did. In the first generation that is not known:
 //! then on every port that was named, or else on its first internet address that is no debugger's. A Unix socket alone may
-//! be a control socket: it counts if nothing else follows soon.
+//! be a control socket: it counts if nothing else follows soon. A path that no other slot has served may be one worker's
+//! own, named after its pid: nobody is waited for who would have to listen on just that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +68,11 @@ impl Listened {
 
     fn judge(&self, id: WorkerId, port: Option<Option<u16>>) -> Verdict {
         let Some(places) = self.workers.get(&id) else { return Verdict::NotYet };
-        let before = self.served.get(&id.slot).filter(|before| !before.is_empty());
+        let before = self.expected(id.slot);
+        let is_all_there = |before: &BTreeSet<String>| !before.is_empty() && before.is_subset(&places.kept);
+        if self.served.get(&id.slot).is_some_and(is_all_there) {
+            return Verdict::Ready;
+        }
         let is_there = match before {
             Some(before) => before.is_subset(&places.kept),
             None if !self.named.is_empty() => self.named.iter().all(|port| places.ports.contains(port)),
@@ -79,6 +84,15 @@ impl Listened {
             },
         };
         if is_there { Verdict::Ready } else { Verdict::NotYet }
+    }
+
+    /// Where a slot's next worker has to listen; nothing if that is not known.
+    fn expected(&self, slot: SlotId) -> Option<BTreeSet<String>> {
+        let by_others =
+            |text: &String| self.served.iter().any(|(other, all)| *other != slot && all.contains(text));
+        let counts = |text: &&String| !text.starts_with("unix:") || by_others(text);
+        let before: BTreeSet<String> = self.served.get(&slot)?.iter().filter(counts).cloned().collect();
+        (!before.is_empty()).then_some(before)
     }
 
     /// A worker counts as ready, by whatever sign.
@@ -142,5 +156,29 @@ mod tests {
         listened.forget(worker(1));
         listened.ready(worker(2));
         assert_eq!(hears(&mut listened, 3, "127.0.0.1:3002"), Verdict::NotYet);
+    }
+
+    #[test]
+    fn a_path_of_one_workers_own_is_not_expected_of_the_next_and_a_shared_one_is() {
+        let mut listened = Listened::default();
+        let other = WorkerId { slot: SlotId(1), incarnation: 1 };
+        hears(&mut listened, 1, "unix:/tmp/launcher-70.pipe");
+        hears(&mut listened, 1, "unix:/run/app.socket");
+        hears(&mut listened, 1, "0.0.0.0:3001");
+        listened.heard(other, Some(&"unix:/run/app.socket".parse().unwrap()), true);
+        listened.ready(worker(1));
+        listened.ready(other);
+        assert_eq!(hears(&mut listened, 2, "unix:/tmp/launcher-71.pipe"), Verdict::NotYet);
+        assert_eq!(hears(&mut listened, 2, "0.0.0.0:3001"), Verdict::NotYet);
+        assert_eq!(hears(&mut listened, 2, "unix:/run/app.socket"), Verdict::Ready);
+    }
+
+    #[test]
+    fn where_nothing_but_paths_of_its_own_is_listened_on_another_such_path_will_do() {
+        let mut listened = Listened::default();
+        hears(&mut listened, 1, "unix:/tmp/app-70.pipe");
+        listened.ready(worker(1));
+        assert_eq!(hears(&mut listened, 2, "unix:/tmp/app-71.pipe"), Verdict::Maybe);
+        assert_eq!(hears(&mut listened, 3, "unix:/tmp/app-70.pipe"), Verdict::Ready);
     }
 }
