@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use crate::nodes::{self, MAJORS, Node};
-use crate::{Outcome, apps, run, sharing, test};
+use crate::{Outcome, apps, programs, run, sharing, test};
 
 /// What was asked for.
 #[derive(Debug, Eq, PartialEq)]
@@ -42,8 +42,10 @@ struct Table {
 
 /// The chore.
 pub(crate) fn run(args: &[String]) -> Outcome {
-    if let Some(("sharing", rest)) = args.split_first().map(|(word, rest)| (word.as_str(), rest)) {
-        return sharing::run(rest);
+    match args.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        Some(("sharing", rest)) => return sharing::run(rest),
+        Some(("programs", rest)) => return programs::run(rest),
+        Some(_) | None => {}
     }
     let wish = Wish::parse(args)?;
     let apps = apps::prepare()?;
@@ -71,7 +73,11 @@ impl Wish {
                 ("--write", _) => wish.write = true,
                 ("node", _) => {}
                 (_, Ok(major)) if MAJORS.contains(&major) => wish.majors.push(major),
-                _ => return Err(format!("'{arg}' is none of sharing, --write and the majors {MAJORS:?}")),
+                _ => {
+                    return Err(format!(
+                        "'{arg}' is none of sharing, programs, --write and the majors {MAJORS:?}"
+                    ));
+                }
             }
         }
         if wish.majors.is_empty() {

@@ -12,10 +12,12 @@ mod bare;
 mod bench;
 mod ci;
 mod compat;
+mod languages;
 mod nearest;
 mod nodes;
 mod package;
 mod peers;
+mod programs;
 mod python;
 mod run;
 mod sharing;
@@ -45,7 +47,7 @@ const CHORES: &[Chore] = &[
     Chore { name: "trees", does: "[--write] docs/dependencies.md beside cargo tree", run: trees::run },
     Chore {
         name: "compat",
-        does: "[MAJOR...|sharing] [--write] the cases on each node, or each sharing",
+        does: "[MAJOR...|sharing|programs] [--write] on each node, in each sharing, with each program",
         run: compat::run,
     },
     Chore {

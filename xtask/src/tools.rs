@@ -1,7 +1,7 @@
 //! Programs of the machine: where they are, and how to get the ones that are missing.
 //!
 //! Owns the search in `PATH` and the one call to the system's package client. Never installs anything unless it is
-//! root and the program is really missing. Called by `nodes` and `apps`.
+//! root and the program is really missing. Called by `nodes`, `apps`, `peers` and `languages`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,22 +15,30 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
-/// Sees to it that `programs` are there, if need be by installing the packages of the same names.
+/// Sees to it that `programs` are there, if need be by installing the packages of the same names, node's as `nodejs`.
 pub(crate) fn ensure(programs: &[&str]) -> Outcome {
     let missing: Vec<&str> = programs.iter().copied().filter(|program| find(program).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names = missing.join(" and ");
+    let packages: Vec<&str> =
+        missing.iter().map(|program| if *program == "node" { "nodejs" } else { program }).collect();
+    install_packages(&packages)
+}
+
+/// Installs packages of the system, by apt-get, where we may.
+pub(crate) fn install_packages(packages: &[&str]) -> Outcome {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" and ");
     if find("apt-get").is_none() || !is_root() {
         return Err(format!("{names} not found"));
     }
-    install(&missing).map_err(|why| format!("{names} not found, and {why}"))
+    install(packages).map_err(|why| format!("{names} not found, and {why}"))
 }
 
-/// Installs with apt-get; a program is expected in the package of its name, node in `nodejs`.
-fn install(programs: &[&str]) -> Outcome {
-    let packages = programs.iter().map(|program| if *program == "node" { "nodejs" } else { program });
+fn install(packages: &[&str]) -> Outcome {
     run::run(apt_get().args(["update", "--quiet"]))?;
     run::run(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(packages))
 }

@@ -77,6 +77,12 @@ impl Run {
         }
     }
 
+    /// Another command, for one that has to know the port or the folder.
+    pub(crate) fn command(mut self, command: &[String]) -> Self {
+        self.command = command.to_vec();
+        self
+    }
+
     pub(crate) fn workers(self, count: u32) -> Self {
         self.options(&["-n", &count.to_string()])
     }
