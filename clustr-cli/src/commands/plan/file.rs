@@ -186,3 +186,26 @@ fn variables_now(origin: &Origin, app: Option<&str>) -> Result<Variables, Failur
     let options = args::beside(&app.words)?;
     variables(&options.env_file, &options.env)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clustr_supervisor::Policy;
+    use clustr_supervisor::config::{Config, Listen, Program};
+
+    #[test]
+    fn a_descriptor_goes_to_the_app_that_names_it_else_to_the_first() {
+        let plan = |listen: Vec<Listen>| {
+            let program = Program { command: vec!["app".into()], env: Vec::new(), cwd: None };
+            let mut config = Config::new("app", program, Policy::builder(1).build().unwrap());
+            config.listen = listen;
+            Plan { config, workers: 1, odd: None, control_asked: None }
+        };
+        let mut plans = [plan(Vec::new()), plan(vec![Listen::new("web", Addr::Fd(5))])];
+        let descriptor = || std::fs::File::open("/dev/null").unwrap().into();
+        give(vec![(5, descriptor()), (6, descriptor())], &mut plans);
+        let numbers =
+            plans.map(|plan| plan.config.inherited.iter().map(|(number, _)| *number).collect::<Vec<_>>());
+        assert_eq!(numbers, [[6], [5]]);
+    }
+}
