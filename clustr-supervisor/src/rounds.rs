@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use clustr_core::{Answer, Command, Event, Ticket};
 
 use crate::control::{Outcome, Whose};
+use crate::news::Fact;
 use crate::supervisor::{Member, Supervisor};
 
 /// Tickets of rounds count from here: more than the control socket's clients ever come to, less than those of handles.
@@ -82,6 +83,13 @@ impl Supervisor {
         let Some(round) = self.rounds.under_way.remove(&ticket) else { return };
         let names = |number: usize| self.apps[number].name().to_owned();
         let whose = Whose { app: names(number), spared: round.left.into_iter().map(names).collect() };
+        let has_failed = !matches!(outcome.answer, Answer::Superseded | Answer::Refused(_));
+        if has_failed && !whose.spared.is_empty() {
+            // Whoever has asked by a signal reads the log.
+            let detail =
+                format!("app={} has failed, left as they are: {}", whose.app, whose.spared.join(", "));
+            self.tell(Fact::Warning { detail, hint: Some("clustr status".into()) });
+        }
         self.tell_asker(round.asker, &Outcome { whose: Some(whose), ..outcome });
     }
 }

@@ -127,6 +127,9 @@ fn a_reload_of_all_ends_with_the_first_that_fails_and_says_which() {
     shells.play(&[(r#"{"id":1,"cmd":"reload","settle_ms":0}"#, &[accepted, done])]);
     shells.wait_for(r#""name":"db","state":"running","generation":2,"#);
     shells.write("db", "exit 3\n");
+    let mut news = shells.connect();
+    news.send(r#"{"id":7,"cmd":"subscribe"}"#);
+    assert_eq!(news.receive(), r#"{"id":7,"ok":true,"state":"done"}"#);
     let mut client = shells.connect();
     client.send(r#"{"id":1,"cmd":"reload","settle_ms":0}"#);
     assert_eq!(client.receive(), accepted);
@@ -137,6 +140,7 @@ fn a_reload_of_all_ends_with_the_first_that_fails_and_says_which() {
             && failed.contains(r"\nleft as they are: web"),
         "{failed}"
     );
+    news.wait_for("app=db has failed, left as they are: web");
     shells.wait_for(r#""name":"web","state":"running","generation":2,"#);
     shells.end();
 }
