@@ -179,10 +179,15 @@ impl Supervisor {
     fn pass(&mut self, number: usize, said: Said) {
         match said {
             Said::News(news, event) => {
-                if matches!(news.fact, Fact::Running { .. }) {
+                let is_running = matches!(news.fact, Fact::Running { .. });
+                if is_running {
                     self.order.running(number);
                 }
                 self.publish(&news, event.as_deref());
+                if is_running && self.forgets_start {
+                    // So is the code that started them: a primary at rest needs little of it.
+                    sys::forget_code();
+                }
             }
             Said::Answer(ticket, answer, setback) => {
                 self.answered(number, ticket, Outcome { answer, setback, whose: None });
