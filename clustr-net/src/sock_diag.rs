@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -49,17 +50,22 @@ pub struct HalfOpen {
     pub cookie: [u32; 2],
 }
 
-/// A connection that somebody has accepted, and has open.
+/// A connection that a client has made, and that is open.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Connected {
-    /// The number that `/proc/PID/fd` shows.
+    /// The number that `/proc/PID/fd` shows; 0: nobody has accepted it yet.
     pub inode: u64,
+    /// Tells it from every other connection, accepted or not, for as long as the machine runs.
+    pub cookie: [u32; 2],
     /// Bytes that wait to be read by the server.
     pub unread: u32,
     /// Bytes that the client has not acknowledged.
     pub unsent: u32,
     /// The client sends nothing more.
     pub half_closed: bool,
+    /// The client has sent data, and was never sent any: its first request. The times in `quiet` do not show it where that came
+    /// in the very moment in which the connection began.
+    pub unanswered: bool,
     /// How long ago data came, and how long ago some was sent: both since the connection began, where there was none.
     pub quiet: Option<Quiet>,
 }
@@ -91,6 +97,9 @@ const WANTS_INFO: u8 = 1 << (INFO - 1);
 /// `tcpi_last_data_sent` and `tcpi_last_data_recv` in it.
 const LAST_DATA_SENT: usize = 44;
 const LAST_DATA_RECEIVED: usize = 52;
+/// `tcpi_data_segs_in` and `tcpi_data_segs_out` in it.
+const DATA_SEGMENTS_IN: usize = 152;
+const DATA_SEGMENTS_OUT: usize = 156;
 /// As long as an answer may take to follow its request's last byte for a connection to count as idle meanwhile.
 const IDLE_MS: u32 = 100;
 const HEADER_BYTES: usize = 16;
@@ -152,32 +161,62 @@ pub fn connections(port: u16) -> io::Result<Vec<Connected>> {
     some_connections(port, ENTRIES_MAX)
 }
 
+/// Every connection to `port` that is open, those that wait to be accepted included. As dear as [`half_open`].
+///
+/// # Errors
+///
+/// As [`listening`].
+pub fn arrived(port: u16) -> io::Result<Vec<Connected>> {
+    open(port, ENTRIES_MAX)
+}
+
 /// As [`connections`], and no more than about `count_max` of them, accepted or not: those that the kernel finds first.
 ///
 /// # Errors
 ///
 /// As [`listening`].
 pub fn some_connections(port: u16, count_max: usize) -> io::Result<Vec<Connected>> {
+    let mut found = open(port, count_max)?;
+    found.retain(Connected::is_accepted);
+    Ok(found)
+}
+
+fn open(port: u16, count_max: usize) -> io::Result<Vec<Connected>> {
     let entries = ask(Kind::Stream, 1 << ESTABLISHED | 1 << CLOSE_WAIT, port, count_max)?;
-    let is_accepted = |entry: &Entry| entry.inode != 0;
     let as_connected = |entry: Entry| Connected {
         inode: entry.inode.into(),
+        cookie: entry.cookie,
         unread: entry.waiting,
         unsent: entry.unsent,
         half_closed: u32::from(entry.state) == CLOSE_WAIT,
+        unanswered: entry.unanswered,
         quiet: entry.quiet,
     };
-    Ok(entries.into_iter().filter(is_accepted).map(as_connected).collect())
+    Ok(entries.into_iter().map(as_connected).collect())
 }
 
 impl Connected {
+    /// Whether somebody has it, or it still waits in a queue.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        self.inode != 0
+    }
+
     /// Whether something is under way: bytes that were not read or not sent, a request (what came last came from the client), or
     /// an answer a moment ago, which more may follow. Else it is one that is kept open for another request. A client that
     /// sends nothing more waits for an answer.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        let moves = self.unread > 0 || self.unsent > 0 || self.half_closed;
+        let moves = self.unread > 0 || self.unsent > 0 || self.half_closed || self.unanswered;
         moves || self.quiet.is_some_and(|quiet| quiet.received_ms < quiet.sent_ms || quiet.sent_ms < IDLE_MS)
+    }
+
+    /// Whether what was under way so long ago is over, as far as this shows: the client was sent something since, and has then
+    /// sent something itself, which is its next request.
+    #[must_use]
+    pub fn has_moved_on(&self, since: Duration) -> bool {
+        let is_later = |ms: u32| Duration::from_millis(ms.into()) < since;
+        self.quiet.is_some_and(|quiet| is_later(quiet.sent_ms) && quiet.received_ms < quiet.sent_ms)
     }
 }
 
@@ -220,6 +259,7 @@ struct Entry {
     inode: u32,
     v6_only: bool,
     device: u32,
+    unanswered: bool,
     quiet: Option<Quiet>,
 }
 
@@ -325,13 +365,22 @@ fn entry(payload: &[u8]) -> Option<Entry> {
         inode: word(68),
         v6_only: attribute(attributes, SKV6ONLY).is_some_and(|value| value.first() == Some(&1)),
         device: word(40),
+        unanswered: attribute(attributes, INFO).and_then(unanswered).unwrap_or(false),
         quiet: attribute(attributes, INFO).and_then(quiet),
     })
 }
 
 fn quiet(info: &[u8]) -> Option<Quiet> {
-    let word = |at: usize| info.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word));
-    Some(Quiet { received_ms: word(LAST_DATA_RECEIVED)?, sent_ms: word(LAST_DATA_SENT)? })
+    Some(Quiet { received_ms: word(info, LAST_DATA_RECEIVED)?, sent_ms: word(info, LAST_DATA_SENT)? })
+}
+
+/// Kernels before 4.6 do not count.
+fn unanswered(info: &[u8]) -> Option<bool> {
+    Some(word(info, DATA_SEGMENTS_IN)? > 0 && word(info, DATA_SEGMENTS_OUT)? == 0)
+}
+
+fn word(info: &[u8], at: usize) -> Option<u32> {
+    info.get(at..)?.first_chunk().map(|word| u32::from_ne_bytes(*word))
 }
 
 /// The payload of an attribute: `u16 len, u16 type, payload`, padded to four bytes.
@@ -360,6 +409,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const AT_REST: Connected = Connected {
+        inode: 1,
+        cookie: [1, 0],
+        unread: 0,
+        unsent: 0,
+        half_closed: false,
+        unanswered: false,
+        quiet: None,
+    };
+
     proptest! {
         #[test]
         fn no_answer_makes_the_reader_panic_or_stand_still(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -370,10 +429,8 @@ mod tests {
 
     #[test]
     fn a_connection_is_idle_once_its_request_is_answered() {
-        let quiet = |received_ms, sent_ms| {
-            let quiet = Some(Quiet { received_ms, sent_ms });
-            Connected { inode: 1, unread: 0, unsent: 0, half_closed: false, quiet }
-        };
+        let quiet =
+            |received_ms, sent_ms| Connected { quiet: Some(Quiet { received_ms, sent_ms }), ..AT_REST };
         assert!(!quiet(5_030, 5_000).is_busy(), "kept open");
         assert!(quiet(20, 5_000).is_busy(), "a request");
         assert!(quiet(9_000, 40).is_busy(), "an answer in pieces");
@@ -381,9 +438,22 @@ mod tests {
             Connected { unread: 1, ..quiet(900, 500) },
             Connected { unsent: 1, ..quiet(900, 500) },
             Connected { half_closed: true, ..quiet(900, 500) },
+            Connected { unanswered: true, ..quiet(900, 900) },
         ] {
             assert!(moves.is_busy(), "{moves:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_has_moved_on_when_its_client_was_answered_and_has_sent_again() {
+        let moved_on = |received_ms, sent_ms| {
+            let one = Connected { quiet: Some(Quiet { received_ms, sent_ms }), ..AT_REST };
+            one.has_moved_on(Duration::from_millis(100))
+        };
+        assert!(moved_on(10, 20), "the next request");
+        assert!(!moved_on(10, 500), "a long request: nothing was sent yet");
+        assert!(!moved_on(50, 10), "an answer, and maybe more of it");
+        assert!(!moved_on(150, 200), "nothing since");
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl App {
         }
         if let Notice::Ready { worker, assumed, .. } = notice {
             self.see_brood(worker, Brood::glance);
+            self.workers.get_mut(&worker).into_iter().for_each(|worker| worker.was_ready = true);
             self.sharing.ready(worker.slot, self.now);
             self.probes.ready(worker, self.now);
             self.watchdogs.ready(worker, self.now);
@@ -153,14 +154,11 @@ impl App {
         self.recycling.forget(id);
     }
 
-    /// A worker that serves a queue of its own empties that first.
+    /// A worker that serves a queue of its own empties that first, while others are sent whoever comes.
     fn drain(&mut self, id: WorkerId) {
         self.stop_watching(id);
-        if self.is_ending() {
-            return self.drain_now(id);
-        }
         self.departures.announce(id, self.now);
-        if !self.sharing.detain(id, self.now) {
+        if self.is_ending() || !self.sharing.detain(id, self.now) {
             self.see_off(id);
         }
     }

@@ -139,6 +139,7 @@ impl App {
             channel: channel.map(|(sender, watch)| Channel::new(sender, watch)),
             speaker: None,
             brood: Brood::default(),
+            was_ready: false,
             status_text: None,
         })
     }

@@ -31,6 +31,8 @@ pub(crate) struct Worker {
     pub(crate) speaker: Option<Speaker>,
     /// What it has started, as far as that was seen.
     pub(crate) brood: Brood,
+    /// It could serve, at some time.
+    pub(crate) was_ready: bool,
     /// What it says that it is about: `STATUS=`, sd_notify(3).
     pub(crate) status_text: Option<String>,
 }

@@ -95,7 +95,10 @@ Exit code 75: a worker does not read its channel; 1: no worker has one.";
 pub(super) const STOP: &str = "\
 Examples:
   clustr stop
-  clustr stop --name shop --timeout 1m";
+  clustr stop --name shop --timeout 1m
+
+Whoever is there when the stop comes is answered first, if that takes no longer than --stop-timeout.
+A program that cannot be asked to drain has four fifths of it, by TCP; then it gets the stop signal.";
 
 pub(super) const CHECK: &str = "\
 It takes the options of `run`, finds the command, counts the workers, and prints what it found, but

@@ -21,6 +21,7 @@ mod hygiene;
 mod idle;
 mod intercept;
 mod kills;
+mod last_ones;
 mod left_behind;
 mod namespaces;
 mod output;

@@ -20,7 +20,7 @@ mod reserve;
 mod revive;
 mod unanswered;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -303,6 +303,23 @@ impl Sharing {
         let seats = self.seats.as_ref();
         let is_its = move |number: &u64| seats.is_some_and(|seats| seats.of(id, *number).is_some());
         self.table.numbers().filter(is_its).filter_map(|number| Some(self.table.queues(number)?.port()))
+    }
+
+    /// Every port on which clients of this app arrive by TCP.
+    pub(crate) fn tcp_ports(&self) -> BTreeSet<u16> {
+        let port = |addr: &Addr| match addr {
+            Addr::Tcp { port, .. } => Some(*port),
+            Addr::Udp { .. } | Addr::Unix(_) | Addr::Abstract(_) | Addr::Fd(_) => None,
+        };
+        self.table.addrs().filter_map(port).collect()
+    }
+
+    /// Whether a worker may still accept somebody who waits: in a queue of its own, where it has any, else in the shared one.
+    pub(crate) fn may_accept(&self, id: WorkerId) -> bool {
+        match &self.seats {
+            Some(seats) => seats.is_waited_for(id, &self.table),
+            None => !self.hands_over,
+        }
     }
 
     /// Whether others are sent what would come to a worker: on every port on which it has a queue, somebody else is live.

@@ -2,7 +2,7 @@
 //!
 //! Owns their seats; from then on they are like any other. Called by `intercept`.
 
-use super::{QueueId, Queues, Seat, Seats, WorkerId};
+use super::{QueueId, Queues, Seat, Seats, Table, WorkerId};
 
 impl Seats {
     /// A queue that the worker's slot was left on a port, or that nobody will take: it is the worker's from now on.
@@ -37,6 +37,15 @@ impl Seats {
     /// Whether somebody is filled on a port.
     pub(crate) fn is_live(&self, number: u64) -> bool {
         self.live(number).next().is_some()
+    }
+
+    /// Whether somebody waits in a queue of a worker.
+    pub(crate) fn is_waited_for(&self, id: WorkerId, table: &Table) -> bool {
+        let waits_in = |seat: &Seat| {
+            let queues = table.queues(seat.number);
+            queues.is_some_and(|queues| queues.waiting(seat.queue).is_ok_and(|count| count > 0))
+        };
+        self.seats.iter().any(|seat| seat.holder == Some(id) && waits_in(seat))
     }
 
     /// The queues that a worker has on a port.
