@@ -83,6 +83,10 @@ pub(crate) enum Command {
     /// Make the running primary what its configuration file says
     #[command(after_help = examples::APPLY)]
     Apply(ApplyArgs),
+    /// Print a unit of systemd, manifests for Kubernetes, a file for compose or a Dockerfile that runs the same
+    #[command(override_usage = "clustr export TARGET [RUN OPTIONS] -- COMMAND [ARG]...\n       clustr export TARGET [RUN OPTIONS] [--file FILE]",
+        after_help = examples::EXPORT)]
+    Export(ExportArgs),
     /// Say what of this machine is good for clustr, what is not, and what mends it
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
@@ -199,6 +203,41 @@ pub(crate) struct ApplyArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// For whom; before all options
+    #[arg(value_enum)]
+    pub(crate) target: ExportTarget,
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
+    #[command(flatten)]
+    pub(crate) from: FileArgs,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "COMMAND", hide = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(crate) enum ExportTarget {
+    Systemd,
+    Kubernetes,
+    Compose,
+    Dockerfile,
+}
+
+impl ExportTarget {
+    /// As it is typed.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Kubernetes => "kubernetes",
+            Self::Compose => "compose",
+            Self::Dockerfile => "dockerfile",
+        }
+    }
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
     /// Can these be had? Else those of the configuration file are looked at, if there is one
     #[arg(value_name = "ADDR", value_parser = listen::listen)]
@@ -265,14 +304,14 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
     Cli::try_parse_from(&words).map_err(|error| faults::explain(error, &words))
 }
 
-/// The options of `run` or `check`, with words from a file before those of the command line, so that these win; what may be
+/// The options of `run`, `check` or `export`, with words from a file before those of the command line, so that these win; what may be
 /// repeated adds up. Of other commands, those of the file alone.
 ///
 /// # Errors
 /// They make no sense together.
 pub(crate) fn beside(from_file: &[OsString]) -> Result<RunOptions, Failure> {
     let own: Vec<OsString> = std::env::args_os().collect();
-    let takes_options = own.get(1).is_some_and(|word| word == "run" || word == "check");
+    let takes_options = own.get(1).is_some_and(|word| word == "run" || word == "check" || word == "export");
     if !takes_options {
         let matches = run::definition().try_get_matches_from(from_file);
         let options = matches.and_then(|matches| RunOptions::from_arg_matches(&matches));
@@ -280,13 +319,18 @@ pub(crate) fn beside(from_file: &[OsString]) -> Result<RunOptions, Failure> {
     }
     let words: Vec<OsString> = own[..2].iter().chain(from_file).chain(&own[2..]).cloned().collect();
     let last_wins = |command: clap::Command| command.args_override_self(true);
-    let definition = Cli::command().mut_subcommand("run", last_wins).mut_subcommand("check", last_wins);
+    let definition = ["run", "check", "export"]
+        .into_iter()
+        .fold(Cli::command(), |cli, name| cli.mut_subcommand(name, last_wins));
     let cli = definition.try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     let command = cli.map_err(|error| faults::explain(error, &own))?.command;
-    if let Command::Run(RunArgs { options, .. }) | Command::Check(CheckArgs { options, .. }) = command {
+    if let Command::Run(RunArgs { options, .. })
+    | Command::Check(CheckArgs { options, .. })
+    | Command::Export(ExportArgs { options, .. }) = command
+    {
         return Ok(options);
     }
-    unreachable!("the second word is one of these two")
+    unreachable!("the second word is one of these")
 }
 
 /// Whether JSON was wished for by words that make no sense together: before `--`, all of them are ours.
@@ -315,6 +359,7 @@ impl Cli {
             Command::Apply(args) => args.waiting.json,
             Command::Demo(_)
             | Command::Init(_)
+            | Command::Export(_)
             | Command::Completions { .. }
             | Command::DemoWorker { .. }
             | Command::Absent(_) => false,

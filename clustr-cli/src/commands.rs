@@ -9,6 +9,7 @@ mod completions;
 mod detach;
 mod doctor;
 mod events;
+mod export;
 mod init;
 mod list;
 mod plan;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Check(args) => check::run(args),
         Command::Apply(args) => apply::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Export(args) => export::run(args),
         Command::Init(args) => init::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => completions::run(shell),

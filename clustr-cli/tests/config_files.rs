@@ -303,3 +303,66 @@ fn files_of_others_are_read_and_what_has_no_counterpart_is_said() {
     said.extend(lines.map(|line| place.typed(line)));
     golden!(said.join("\n"));
 }
+
+/// What is exported, without where this test has its program.
+fn exported(place: &Place, line: &str) -> String {
+    let text = place.typed(&format!("export {line}"));
+    text.replace(env!("CARGO_BIN_EXE_clustr"), "/usr/bin/clustr")
+}
+
+const SHOP: &str = "name = 'shop'\ncommand = 'node app.js'\nworkers = 4\nlisten = 'web=:3001'\nstop-timeout = '25s'\n\
+    ready = 'http:/health'\nshare = 'per-worker'\nmax-rss = '400M'\n";
+
+#[test]
+fn what_a_file_says_is_exported_for_each_that_may_run_it() {
+    let place = Place::new();
+    place.write("clustr.toml", SHOP);
+    let all = ["systemd", "kubernetes", "compose", "dockerfile"].map(|target| exported(&place, target));
+    golden!(all.join("\n"));
+}
+
+#[test]
+fn what_is_typed_is_exported_as_it_is() {
+    let place = Place::new();
+    place.write("app.py", "");
+    golden!(
+        [
+            exported(&place, "systemd -n 2 --env GREETING=a$b%c -- /bin/sh -c exit"),
+            exported(&place, "kubernetes -n 2 -- /bin/sh -c exit"),
+            exported(&place, "-n 2 systemd -- /bin/sh"),
+            exported(&place, "nomad -- /bin/sh"),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "systemd's own judgement is asked for")]
+fn a_unit_that_is_exported_is_one_for_systemd() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        println!("skipped: systemd not found");
+        return;
+    }
+    let place = Place::new();
+    place.write("clustr.toml", SHOP);
+    let unit = place.clustr(&["export", "systemd", "--env", "GREETING=good day $1 100%"]);
+    assert_eq!(unit.status.code(), Some(0), "{unit:?}");
+    // The program stands in the build folder; nothing else of the unit has to exist.
+    place.write("shop.service", &unit.stdout);
+    let path = place.path().join("shop.service");
+    let judged = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
+    let said = String::from_utf8_lossy(&judged.stderr);
+    // It also looks at units of the machine, which are none of ours.
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("shop.service")).collect();
+    assert!(ours.is_empty(), "{ours:?}");
+
+    place.write(
+        "shop.service",
+        String::from_utf8_lossy(&unit.stdout).replace("KillMode=mixed", "KillMode=odd"),
+    );
+    let judged = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&judged.stderr).contains("shop.service"),
+        "a broken unit is seen: {judged:?}"
+    );
+}

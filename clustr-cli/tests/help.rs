@@ -46,6 +46,7 @@ fn each_commands_help_is_golden() {
         "send",
         "list",
         "check",
+        "export",
         "doctor",
         "apply",
         "init",

@@ -120,6 +120,16 @@ Examples:
   clustr apply
   clustr apply /srv/shop/clustr.toml --profile production";
 
+pub(super) const EXPORT: &str = "\
+It takes the options of `run`, and reads the same files. What it prints waits longer for the primary's end than the
+primary for that of its workers.
+
+Examples:
+  clustr export systemd > /etc/systemd/system/shop.service    what clustr.toml says
+  clustr export kubernetes --listen :3001 --ready http:/health -- node app.js
+  clustr export dockerfile > Dockerfile
+  clustr export compose > compose.yaml";
+
 pub(super) const DOCTOR: &str = "\
 Each line is ok, warn or fail; below what is not ok stands what mends it. Nothing is changed.
 
