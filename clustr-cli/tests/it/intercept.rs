@@ -21,6 +21,9 @@ use crate::harness::{Outcome, Primary, Run, SOON, ensure, hold, of_kind};
 
 const WORKERS: u32 = 3;
 
+/// Ten times what three programs need that compile themselves first, on two CPUs.
+const STARTED: Duration = Duration::from_secs(100);
+
 /// How long a client waits who is not answered: longer than it takes to see that a queue stands still.
 const NEVER: Duration = Duration::from_millis(1500);
 
@@ -118,7 +121,7 @@ fn ask(address: SocketAddr) -> Result<u32, String> {
     body.trim().parse().map_err(|_| format!("truncated: {text:?}"))
 }
 
-fn ask_all(address: SocketAddr, clients: u32) -> Result<BTreeSet<u32>, String> {
+pub(crate) fn ask_all(address: SocketAddr, clients: u32) -> Result<BTreeSet<u32>, String> {
     (0..clients).map(|_| ask(address)).collect()
 }
 
@@ -130,17 +133,23 @@ fn shares(server: &Server, command: impl FnOnce(&str) -> Vec<String>) {
 }
 
 fn try_shares(run: Run) -> Outcome {
-    let mut primary = run.start()?;
-    primary.wait_ready(WORKERS as usize)?;
+    let mut primary = run.options(&["--ready-timeout", "2m"]).start()?;
+    wait_started(&primary, WORKERS as usize)?;
     ensure!(primary.status()?["apps"][0]["delivery"][0] == "intercept", "{}", primary.status()?);
     let served = ask_all(primary.address(), 200)?;
     ensure!(served.len() == WORKERS as usize, "served by {served:?}");
     let victim = *served.first().ok_or("nobody served")?;
     signal_pid(victim, Signal::KILL)?;
-    primary.wait_ready(WORKERS as usize + 1)?;
+    wait_started(&primary, WORKERS as usize + 1)?;
     let served = ask_all(primary.address(), 200)?;
     ensure!(served.len() == WORKERS as usize && !served.contains(&victim), "served by {served:?}");
     primary.stop()
+}
+
+/// Waits until so many workers have become ready, however slow their program is to start.
+fn wait_started(primary: &Primary, count: usize) -> Outcome {
+    let are_there = |news: &[Value]| (of_kind(news, "ready").count() >= count).then_some(());
+    primary.wait_news("workers that are ready", STARTED, are_there)
 }
 
 pub(crate) fn alone(program: &str) -> impl FnOnce(&str) -> Vec<String> {
