@@ -199,6 +199,7 @@ impl App {
         let lost = self.sharing.hand_over(&mut self.workers, &mut self.reactor, self.now);
         self.tell_lost(lost);
         self.tend_queues();
+        self.tend_unclaimed();
         self.tend_listeners();
     }
 

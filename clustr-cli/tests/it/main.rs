@@ -23,6 +23,7 @@ mod intercept;
 mod kills;
 mod last_ones;
 mod left_behind;
+mod moves;
 mod namespaces;
 mod output;
 mod probes;

@@ -550,7 +550,7 @@ fn same(now: &[u64], mirror: &Mirror) -> bool {
     now.len() == mirror.strangers().count() && mirror.strangers().all(|inode| now.contains(&inode))
 }
 
-fn is_readable(listener: &Listener) -> io::Result<bool> {
+pub(crate) fn is_readable(listener: &Listener) -> io::Result<bool> {
     let mut fds = [PollFd::new(listener, PollFlags::IN)];
     match rustix::event::poll(&mut fds, Some(&Timespec::default())) {
         Ok(ready) => Ok(ready > 0),

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use clustr_net::node::{Decoder, Fate, Message, Query, Table};
 use clustr_net::{Kind, Listener, Options};
 
+use crate::deadline::Deadline;
 use crate::support::{alone, open_descriptors};
 
 /// A query with these fields.
@@ -156,6 +157,38 @@ fn a_listener_that_was_given_answers_for_its_address_and_is_closed_by_nobody() {
     table.gone(1, Fate::Release);
     assert!(table.close_idle().is_empty());
     assert_eq!(ask(&mut table, 1, &any).unwrap().0, port);
+}
+
+#[test]
+fn what_closes_says_how_many_wait_in_it_and_is_held_until_its_last_worker_is_gone() {
+    let mut table = Table::new(Vec::new());
+    let (port, key) = ask(&mut table, 1, &tcp(0, 0)).unwrap();
+    let number = table.number_of(&key).unwrap();
+    assert!(table.is_held(number));
+    table.gone(1, Fate::Keep);
+    assert!(!table.is_held(number));
+    let _waiting: Vec<_> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let closed = table.close(number).unwrap();
+    // A client is told that it is connected before its last word has reached the queue.
+    let deadline = Deadline::new();
+    while closed.waiting() < 3 {
+        deadline.check(|| format!("{} wait", closed.waiting()));
+        std::thread::yield_now();
+    }
+    assert!(!table.is_held(number) && table.close(number).is_none());
+}
+
+#[test]
+fn somebody_waits_in_a_unix_socket_or_nobody_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let mut table = Table::new(Vec::new());
+    let listener = Listener::bind(&format!("unix:{}", path.display()).parse().unwrap(), Options::default());
+    let number = table.give(listener.unwrap());
+    let closed = table.close(number).unwrap();
+    assert_eq!(closed.waiting(), 0);
+    let _waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    assert_eq!(closed.waiting(), 1);
 }
 
 #[test]

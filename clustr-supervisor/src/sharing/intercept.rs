@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::given::Given;
 use super::listened::{Listened, Verdict};
 use super::queues::Seats;
+use super::unclaimed::Unclaimed;
 use super::{Heard, Moment, Sharing};
 use crate::config::{Config, ReadyWhen};
 use crate::error::{ListenError, StartError};
@@ -39,18 +40,21 @@ const TOLD_MAX: usize = 256;
 pub(super) struct Intercept {
     way: Way,
     responder: Responder,
-    kept: Kept,
+    pub(super) kept: Kept,
+    pub(super) unclaimed: Unclaimed,
     listened: Listened,
     told: BTreeSet<String>,
 }
 
 /// What is kept for whom.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     /// How queues are filled; `None`: all workers have one.
     plan: Option<Plan>,
     /// Its number in the table.
-    numbers: Vec<(Key, u64)>,
+    pub(super) numbers: Vec<(Key, u64)>,
+    /// By number in the table: who has a socket that workers have in common.
+    pub(super) holders: BTreeSet<(u64, WorkerId)>,
     workers: BTreeMap<u64, WorkerId>,
 }
 
@@ -68,14 +72,16 @@ impl Intercept {
         Ok(Self {
             way,
             responder: Responder::new(way, rules),
-            kept: Kept { plan, numbers: Vec::new(), workers: BTreeMap::new() },
+            kept: Kept { plan, numbers: Vec::new(), holders: BTreeSet::new(), workers: BTreeMap::new() },
+            unclaimed: Unclaimed::default(),
             listened: Listened::new(ports.shared.clone()),
             told: BTreeSet::new(),
         })
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.responder.deadline().map(|at| Time::ZERO + at)
+        let calls = self.responder.deadline().map(|at| Time::ZERO + at);
+        calls.into_iter().chain(self.unclaimed.deadline()).min()
     }
 
     /// A worker counts as ready.
@@ -83,11 +89,12 @@ impl Intercept {
         self.listened.ready(id);
     }
 
-    /// What workers have bound under this number is dead: whoever binds there from now on is the first. Says whether it was
+    /// What workers have bound under this number is dead, or nobody's: whoever binds there from now on is the first. Says whether it was
     /// theirs.
     pub(super) fn abandon(&mut self, number: u64, addr: &Addr) -> bool {
         let before = self.kept.numbers.len();
         self.kept.numbers.retain(|(_, kept)| *kept != number);
+        self.kept.holders.retain(|(held, _)| *held != number);
         let is_theirs = self.kept.numbers.len() < before;
         if is_theirs {
             self.responder.abandon(addr);
@@ -149,7 +156,7 @@ impl Sharing {
     /// Lets calls go on that have waited for another worker's for too long.
     pub(super) fn release_calls(&mut self, now: Time) -> Heard {
         let mut heard = Heard::default();
-        let is_due = |intercept: &Intercept| intercept.deadline().is_some_and(|at| at <= now);
+        let is_due = |intercept: &Intercept| intercept.responder.deadline().is_some_and(|at| at <= span(now));
         if self.intercept.as_ref().is_some_and(is_due) {
             let seen = self.with_responder(|responder, keeper| responder.handle_timeout(keeper, span(now)));
             self.understand_calls(seen.unwrap_or_default(), None, &mut heard);
@@ -163,6 +170,8 @@ impl Sharing {
         let seen = self.with_responder(|responder, keeper| responder.forget(unique_id, keeper));
         if let Some(intercept) = &mut self.intercept {
             intercept.kept.workers.remove(&unique_id);
+            intercept.kept.holders.retain(|(_, holder)| *holder != id);
+            intercept.unclaimed.doubt();
             intercept.listened.forget(id);
         }
         self.understand_calls(seen.unwrap_or_default(), None, &mut heard);
@@ -177,9 +186,9 @@ impl Sharing {
     }
 
     fn with_responder<T>(&mut self, act: impl FnOnce(&mut Responder, &mut dyn Keeper) -> T) -> Option<T> {
-        let Intercept { responder, kept, .. } = self.intercept.as_mut()?;
+        let Intercept { responder, kept, unclaimed, .. } = self.intercept.as_mut()?;
         let (table, given, seats) = (&mut self.table, &self.given, self.seats.as_mut());
-        Some(act(responder, &mut Ground { kept, table, given, seats }))
+        Some(act(responder, &mut Ground { kept, unclaimed, table, given, seats }))
     }
 
     /// `speaker` is the worker whose calls were heard; others are only told of.
@@ -227,6 +236,7 @@ impl Sharing {
 /// Everything that the answer to a call may change.
 struct Ground<'a> {
     kept: &'a mut Kept,
+    unclaimed: &'a mut Unclaimed,
     table: &'a mut Table,
     given: &'a Given,
     seats: Option<&'a mut Seats>,
@@ -274,11 +284,11 @@ impl Keeper for Ground<'_> {
     }
 
     fn left(&mut self, caller: Caller, key: &Key) -> Option<OwnedFd> {
-        let number = self.number(key)?;
+        let (number, id) = (self.number(key)?, self.id(caller).ok()?);
         if let Some((listener, _)) = self.table.listener(number) {
+            self.kept.hold(id, number);
             return listener.lend().ok();
         }
-        let id = self.id(caller).ok()?;
         let (queues, seats) = (self.table.queues_mut(number)?, self.seats.as_deref_mut()?);
         let queue = if self.given.has(number) {
             seats.choose(id, number, queues).ok()?
@@ -316,6 +326,7 @@ impl Keeper for Ground<'_> {
         let (Some(plan), Some(seats)) = (plan, self.seats.as_deref_mut()) else {
             let number = self.table.give(listen()?);
             self.note(key, number);
+            self.kept.hold(id, number);
             return Ok(());
         };
         let (queues, queue) = Queues::found(listen()?, plan, id.slot.0).map_err(|error| errno(&error))?;
@@ -330,6 +341,7 @@ impl Keeper for Ground<'_> {
         let queue = self.table.queues(number).and_then(|queues| queues.of_inode(inode));
         if let (Some(queue), Some(seats)) = (queue, self.seats.as_deref_mut()) {
             seats.free(id, number, queue);
+            self.unclaimed.doubt();
         }
     }
 }

@@ -19,6 +19,7 @@ mod rescue;
 mod reserve;
 mod revive;
 mod unanswered;
+mod unclaimed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -210,9 +211,11 @@ impl Sharing {
         reactor: &mut Reactor,
         now: Time,
     ) -> Heard {
-        self.let_go_in_time(reactor, now);
+        let let_go = self.let_go_in_time(reactor, now);
         self.probe_in_time(workers, now);
-        self.release_calls(now)
+        let mut heard = self.release_calls(now);
+        heard.facts.extend(let_go);
+        heard
     }
 
     /// A worker can serve: what its predecessors left and it does not ask for soon, it does not want.

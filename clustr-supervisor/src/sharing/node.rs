@@ -14,6 +14,7 @@ use clustr_net::queue::Queues;
 use rustix::io::Errno;
 
 use super::handoff::Via;
+use super::unclaimed::{GRACE as ORPHAN_GRACE, told};
 use super::{ADDRESS_BYTES_MAX, Heard, Moment, Sharing, TURN_MESSAGES_MAX, message_fact, shortened};
 use crate::config::ReadyWord;
 use crate::news::Fact;
@@ -37,10 +38,6 @@ struct Orphan {
     worker: u64,
     until: Option<Time>,
 }
-
-/// How long after a successor is ready it may still ask for what its predecessor had: long enough for a server that
-/// is started late, and for whoever waits in the queue meanwhile.
-const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 
 /// A server that a worker has closed. A worker that leaves by `cluster.worker.disconnect()` closes its servers *before*
 /// it says so: were it the only one, its listener would be gone, with all who wait in its queue, when its successor
@@ -258,15 +255,15 @@ impl Sharing {
         heard.facts.push(message_fact(id, json));
     }
 
-    /// Lets go what was closed and not taken up again, and what was left and not asked for.
-    pub(super) fn let_go_in_time(&mut self, reactor: &mut Reactor, now: Time) {
+    /// Lets go what was closed and not taken up again, and what was left and not asked for: only of this somebody has to know.
+    pub(super) fn let_go_in_time(&mut self, reactor: &mut Reactor, now: Time) -> Vec<Fact> {
         self.let_go(reactor, |closing| closing.at <= now);
         let is_over = |orphan: &mut Orphan| orphan.until.is_some_and(|until| until <= now);
         let over: Vec<Orphan> = self.node.orphans.extract_if(.., is_over).collect();
-        for orphan in over {
-            let closed = self.table.release(orphan.worker);
-            self.unwatch(closed, reactor);
-        }
+        let closed: Vec<_> = over.iter().flat_map(|orphan| self.table.release(orphan.worker)).collect();
+        let facts = closed.iter().filter_map(told).collect();
+        self.unwatch(closed, reactor);
+        facts
     }
 
     fn let_go(&mut self, reactor: &mut Reactor, which: impl Fn(&Closing) -> bool) {

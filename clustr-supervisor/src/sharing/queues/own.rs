@@ -48,6 +48,12 @@ impl Seats {
         self.seats.iter().any(|seat| seat.holder == Some(id) && waits_in(seat))
     }
 
+    /// Whether any worker has a queue on a port.
+    pub(crate) fn is_held(&self, number: u64) -> bool {
+        let is_held = |seat: &Seat| seat.holder.or(seat.before).is_some();
+        self.seats.iter().any(|seat| seat.number == number && is_held(seat))
+    }
+
     /// The queues that a worker has on a port.
     pub(super) fn all_of(&self, id: WorkerId, number: u64) -> impl Iterator<Item = QueueId> {
         let has = move |seat: &&Seat| seat.number == number && seat.holder == Some(id);
