@@ -153,13 +153,13 @@ fn a_worker_that_ignores_every_polite_signal_ends_at_the_deadline() {
     crate::harness::hold(outcome);
 }
 
-/// Ctrl-C, and a clean end not much after the deadline.
+/// Ctrl-C, and a clean end not much after the deadline, on a machine that may have much else to do.
 fn ends_within(primary: &mut Primary, deadline: Duration) -> Outcome {
     let began = Instant::now();
     primary.interrupt()?;
     primary.started.expect_exit(0, SOON)?;
     let took = began.elapsed();
-    ensure!(took < deadline + Duration::from_secs(2), "took {took:?}");
+    ensure!(took < deadline + Duration::from_secs(8), "took {took:?}");
     primary.nothing_left()
 }
 
