@@ -99,6 +99,13 @@ pub(crate) enum Command {
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions { shell: Shell },
+    /// Write manual pages, one a command, into a folder; without one, print clustr(1)
+    #[command(hide = true)]
+    Man {
+        /// Where; it has to be there
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// Print the version
     Version {
         /// As JSON
@@ -361,6 +368,7 @@ impl Cli {
             | Command::Init(_)
             | Command::Export(_)
             | Command::Completions { .. }
+            | Command::Man { .. }
             | Command::DemoWorker { .. }
             | Command::Absent(_) => false,
         }

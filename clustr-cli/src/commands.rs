@@ -12,6 +12,7 @@ mod events;
 mod export;
 mod init;
 mod list;
+mod man;
 mod plan;
 mod reload;
 mod restart;
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Init(args) => init::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => completions::run(shell),
+        Command::Man { folder } => man::run(folder.as_deref()),
         Command::Version { json } => version::run(json),
         Command::DemoWorker { port } => demo::work(port),
         Command::Absent(AbsentCommand { name, instead }) => {

@@ -94,3 +94,23 @@ fn completions_are_made_for_each_shell() {
         }
     }
 }
+
+#[test]
+fn manual_pages_are_made_for_each_command_that_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(help(&["man", path]), "");
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name));
+    for command in ["run", "status", "reload", "stop", "doctor", "export", "apply"] {
+        let page = page(&format!("clustr-{command}.1")).unwrap();
+        assert!(page.contains(".SH OPTIONS") && page.contains("Examples"), "{command}: {page}");
+    }
+    assert!(
+        page("clustr-demo-worker.1").is_err() && page("clustr-man.1").is_err(),
+        "what is hidden has none"
+    );
+    assert_eq!(help(&["man"]), page("clustr.1").unwrap());
+    let refused = clustr(&["man", "/nowhere"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("could not write into '/nowhere'"));
+}

@@ -33,6 +33,7 @@ const MAY_SHIP: &[(&str, &[&str])] = &[
             "anstyle",
             "clap",
             "clap_complete",
+            "clap_mangen",
             "clustr-core",
             "clustr-net",
             "clustr-supervisor",
