@@ -165,6 +165,9 @@ impl App {
     /// Starts every wanted slot.
     pub(crate) fn start(&mut self) {
         self.has_started = true;
+        if let Some(fact) = self.sharing.interception_news() {
+            self.tell(fact);
+        }
         let actions = self.rules.start(self.now);
         self.execute(actions);
         self.pump();

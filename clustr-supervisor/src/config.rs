@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clustr_core::Policy;
 use clustr_net::balance;
+use clustr_net::intercept::Lack;
 use clustr_net::steer::Steer;
 pub use clustr_net::{Addr, Options};
 use nix::sys::signal::Signal;
@@ -55,6 +56,9 @@ pub struct Config {
     pub sees_hangs: bool,
     /// Which ports of programs that bind for themselves are shared: of meaning with [`Delivery::intercept`].
     pub ports: Ports,
+    /// Why programs' own binds are left alone, where they would be shared if that worked here: told at the start and in
+    /// `status`, with what is done instead.
+    pub intercept_lack: Option<Lack>,
     /// What stands for "ready".
     pub ready: ReadyWhen,
     /// How it is known that a worker still serves; `None`: nobody asks.
@@ -113,6 +117,7 @@ impl Config {
             balance: Balance::Auto,
             sees_hangs: true,
             ports: Ports::default(),
+            intercept_lack: None,
             ready: ReadyWhen::Auto,
             live: None,
             watchdog: None,

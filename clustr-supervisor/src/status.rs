@@ -92,6 +92,7 @@ impl App {
 
     fn picture_with(&self, workers: Vec<WorkerStatus>) -> AppStatus {
         let view = self.rules.view();
+        let (intercept, intercept_why) = self.sharing.interception().unzip();
         AppStatus {
             name: self.name.clone(),
             state: self.rules.view().state.name().into(),
@@ -102,6 +103,8 @@ impl App {
             share: self.sharing.name().into(),
             share_why: self.sharing.why().map(str::to_owned),
             delivery: self.sharing.deliveries(),
+            intercept: intercept.map(str::to_owned),
+            intercept_why: intercept_why.flatten(),
             listeners: self.sharing.listeners(),
             settings: self.settings.clone(),
             workers,

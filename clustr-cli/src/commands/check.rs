@@ -40,8 +40,8 @@ pub(super) fn run(args: CheckArgs) -> Result<u8, Failure> {
             apps.iter().map(|(plan, found)| listing(plan, found)).collect();
         render::output(&listings?.join("\n"))?;
     }
-    for (what, instead) in plans.iter().filter_map(|plan| plan.odd.as_ref()) {
-        render::warning(what, instead);
+    for (what, instead) in plans.iter().flat_map(Plan::warnings) {
+        render::warning(&what, &instead);
     }
     Ok(exit_code::DONE)
 }

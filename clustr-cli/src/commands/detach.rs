@@ -51,8 +51,8 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Failure> {
     // What cannot be started at all is said at once, and here.
     for plan in &plans {
         clustr_supervisor::find_program(&plan.config.program)?;
-        if let Some((what, instead)) = &plan.odd {
-            render::warning(what, instead);
+        for (what, instead) in plan.warnings() {
+            render::warning(&what, &instead);
         }
     }
     let name = plan::primary_name(&plans, origin.as_ref());

@@ -41,6 +41,14 @@ pub(crate) struct Plan {
     pub(crate) control_asked: Option<PathBuf>,
 }
 
+impl Plan {
+    /// What should be known before it is started, and what to type instead. Of these, news tells the second at the start.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = (String, String)> {
+        let instead = self.config.instead_of_intercept();
+        self.odd.clone().into_iter().chain(instead.map(|what| (what, Config::INSTEAD_HINT.to_owned())))
+    }
+}
+
 /// The name of the primary that runs all of these.
 pub(super) fn primary_name(plans: &[Plan], origin: Option<&Origin>) -> String {
     let of_several = origin.and_then(|origin| origin.name.as_ref()).filter(|_| plans.len() > 1);
@@ -59,9 +67,9 @@ pub(crate) fn make(
     let workers = count_workers(options.workers)?;
     let cwd = working_folder(options.cwd.as_deref())?;
     let share = share(options.share);
-    let delivery::Chosen { delivery, odd } = delivery::choose(&options, &command, share)?;
+    let delivery::Chosen { delivery, lack } = delivery::choose(&options, &command, share)?;
     let odd = match form(&command, delivery, workers, &cwd)? {
-        Form::Fit => odd,
+        Form::Fit => None,
         Form::Odd(what, instead) => Some((what, instead)),
     };
     let policy = policy(&options, workers)?;
@@ -84,6 +92,7 @@ pub(crate) fn make(
         balance: Balance::Auto,
         sees_hangs: options.hang_timeout != Some(HangTimeout::Off),
         ports,
+        intercept_lack: lack,
         ready: options.ready.unwrap_or_default(),
         live,
         watchdog: options.watchdog,

@@ -63,6 +63,7 @@ fn text(status: &Status, look: Look) -> String {
     for app in &status.apps {
         let whose = if several { format!("\n{}: ", app.name) } else { String::new() };
         lines.push(format!("{}{}", whose, said(app_line(app))));
+        lines.extend(app.intercept_why.as_ref().map(|why| said(intercept_line(app, why))));
         let strangers = app.listeners.iter().flat_map(|listener| &listener.strangers);
         lines.extend(strangers.map(stranger_line).map(said));
         lines.extend(app.rolled_back.as_ref().map(rolled_back_line).map(said));
@@ -139,6 +140,10 @@ fn app_line(app: &AppStatus) -> String {
         return format!("{} still to end", units::plural(left as u64, "worker"));
     }
     format!("{ready} of {} ready on {place} ({share}{why})", units::plural(u64::from(*wanted), "worker"))
+}
+
+fn intercept_line(app: &AppStatus, why: &str) -> String {
+    format!("intercepted bind: {}, {why}", app.intercept.as_deref().unwrap_or("none"))
 }
 
 fn stranger_line(stranger: &StrangerStatus) -> String {
@@ -250,6 +255,18 @@ mod tests {
         let text = text(&status, Look::default());
         assert!(text.contains("(per-worker, for --ready notify)"), "{text}");
         assert!(text.lines().any(|line| line.ends_with("  12 jobs")) && text.contains("  says"), "{text}");
+    }
+
+    #[test]
+    fn a_status_says_why_binds_are_not_intercepted_in_the_best_way_and_else_nothing() {
+        let mut status = status();
+        status.apps[0].intercept = Some("adopt".into());
+        assert!(!text(&status, Look::default()).contains("intercepted"));
+        status.apps[0].intercept = Some("replace".into());
+        status.apps[0].intercept_why = Some("pidfd_getfd is forbidden".into());
+        let text = text(&status, Look::default());
+        let wanted = "intercepted bind: replace, pidfd_getfd is forbidden";
+        assert!(text.lines().any(|line| line == wanted), "{text}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::harness::node::{missing, with_node};
 use crate::harness::{Outcome, Primary, Run, SOON, ensure, hold, of_kind};
 
-const WORKERS: u32 = 3;
+pub(crate) const WORKERS: u32 = 3;
 
 /// Ten times what three programs need that compile themselves first, on two CPUs.
 const STARTED: Duration = Duration::from_secs(100);
@@ -90,6 +90,11 @@ pub(crate) const NODE: Server = Server {
 
 /// What to run and where; `None` where the machine has no such program.
 pub(crate) fn prepared(server: &Server, command: impl FnOnce(&str) -> Vec<String>) -> Option<(Run, PathBuf)> {
+    laid_out(server, command).map(|(run, folder)| (run.workers(WORKERS), folder))
+}
+
+/// The same, for a number of workers that is still to be said.
+pub(crate) fn laid_out(server: &Server, command: impl FnOnce(&str) -> Vec<String>) -> Option<(Run, PathBuf)> {
     let is_there = Command::new(server.program).arg("--version").output().is_ok();
     if !is_there {
         missing(server.program);
@@ -101,7 +106,7 @@ pub(crate) fn prepared(server: &Server, command: impl FnOnce(&str) -> Vec<String
     fs::write(&path, server.text).unwrap();
     let words = command(path.to_str().unwrap());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Some((Run::new(&words).workers(WORKERS), folder))
+    Some((Run::new(&words), folder))
 }
 
 fn unique() -> u32 {
@@ -111,7 +116,7 @@ fn unique() -> u32 {
 }
 
 /// One client: the pid of the worker that has answered.
-fn ask(address: SocketAddr) -> Result<u32, String> {
+pub(crate) fn ask(address: SocketAddr) -> Result<u32, String> {
     let mut client = TcpStream::connect(address).map_err(|error| format!("refused: {error}"))?;
     client.set_read_timeout(Some(SOON)).map_err(|error| error.to_string())?;
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").map_err(|error| format!("reset: {error}"))?;
@@ -132,7 +137,7 @@ fn shares(server: &Server, command: impl FnOnce(&str) -> Vec<String>) {
     fs::remove_dir_all(folder).unwrap();
 }
 
-fn try_shares(run: Run) -> Outcome {
+pub(crate) fn try_shares(run: Run) -> Outcome {
     let mut primary = run.options(&["--ready-timeout", "2m"]).start()?;
     wait_started(&primary, WORKERS as usize)?;
     ensure!(primary.status()?["apps"][0]["delivery"][0] == "intercept", "{}", primary.status()?);
@@ -203,7 +208,7 @@ fn a_reload_refuses_nobody_and_the_new_version_has_the_port() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-fn try_reload(run: Run) -> Outcome {
+pub(crate) fn try_reload(run: Run) -> Outcome {
     let mut primary = run.start()?;
     primary.wait_ready(WORKERS as usize)?;
     let before: BTreeSet<u32> = primary.worker_pids()?.into_iter().collect();

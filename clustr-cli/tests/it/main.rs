@@ -12,6 +12,7 @@ mod apps;
 mod bad_versions;
 mod config_file;
 mod config_keys;
+mod confined;
 mod control;
 mod demo;
 mod detach;

@@ -72,14 +72,38 @@ pub use sockets::Sockets;
 pub enum Way {
     /// Its own socket is kept, by a duplicate.
     Adopt,
-    /// One of the same kind is made, and put in its place.
-    Replace,
+    /// One of the same kind is made, and put in its place: a program's own cannot be had here.
+    Replace {
+        /// What pidfd_getfd(2) said.
+        errno: i32,
+    },
 }
 
 impl Way {
+    /// Its name, for people and for scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Adopt => "adopt",
+            Self::Replace { .. } => "replace",
+        }
+    }
+
+    /// Why it is not [`Way::Adopt`], which is the better one.
+    #[must_use]
+    pub fn why(self) -> Option<String> {
+        match self {
+            Self::Adopt => None,
+            Self::Replace { errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                Some(format!("pidfd_getfd is forbidden, as in many containers: {error}"))
+            }
+        }
+    }
+
     /// What has to be watched for it.
     #[must_use]
     pub const fn watch(self) -> Watch {
-        Watch { v6_only: matches!(self, Self::Replace) }
+        Watch { v6_only: matches!(self, Self::Replace { .. }) }
     }
 }

@@ -11,14 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind};
 
-use super::Way;
 use super::call::{Call, understand};
 use super::install::Installer;
 use super::notifier::{Next, Notifier};
 use super::replace::Place;
-use super::socket::{Blind, Shape, Socket};
+use super::socket::{Shape, Socket};
 use super::sys::{self, Notification};
 use super::thread::Thread;
+use super::{Watch, Way};
 
 /// How long one step may take. It takes less than a millisecond where nothing is wrong.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
@@ -67,7 +67,7 @@ pub fn probe() -> Result<Way, Lack> {
         let is_unknown = error.kind() == io::ErrorKind::Unsupported;
         if is_unknown { Lack::Machine } else { Lack::Trial(raw(&error)) }
     };
-    let installer = Installer::new(Way::Replace.watch()).map_err(lack)?;
+    let installer = Installer::new(Watch { v6_only: true }).map_err(lack)?;
     let child = sys::Trial::start(&installer).map_err(|error| Lack::Trial(raw(&error)))?;
     let notifier = match installer.take_within(&PATIENCE) {
         Ok(notifier) => notifier,
@@ -97,11 +97,11 @@ fn answer(notifier: &Notifier) -> Result<Way, Lack> {
     let Some(super::name::Name::Inet(addr)) = super::name::Name::parse(&bytes) else {
         return Err(Lack::Protected(Errno::FAULT.raw_os_error()));
     };
-    let way = match Socket::look(thread, fd, Way::Adopt) {
+    let way = match thread.descriptor(fd) {
         Ok(_) => Way::Adopt,
-        Err(Blind::Leave(_) | Blind::NoSocket) => Way::Replace,
+        Err(error) => Way::Replace { errno: raw(&error) },
     };
-    if way == Way::Replace && Socket::look(thread, fd, way).is_err() {
+    if Socket::look(thread, fd, way).is_err() {
         return Err(Lack::Protected(Errno::PERM.raw_os_error()));
     }
     let shape = Shape { family: AddressFamily::INET, kind: SocketType::STREAM, protocol: 0 };

@@ -52,7 +52,7 @@ impl Socket {
     pub(super) fn look(thread: Thread, number: u32, way: Way) -> Result<Self, Blind> {
         let socket = match way {
             Way::Adopt => Self::taken(thread, number),
-            Way::Replace => Self::seen(thread, number),
+            Way::Replace { .. } => Self::seen(thread, number),
         };
         let socket = socket.map_err(|error| blind(&error))?;
         let is_here = socket.own.as_ref().is_none_or(|own| is_in_our_namespace(own.as_fd()));

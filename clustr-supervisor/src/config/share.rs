@@ -39,6 +39,18 @@ impl Config {
         }
     }
 
+    /// What to type where a program's own bind cannot be shared.
+    pub const INSTEAD_HINT: &str =
+        "clustr run --listen :3001 -- COMMAND, with a program that takes LISTEN_FDS";
+
+    /// What is done where a program's own bind would be shared, if that worked here; and why it does not.
+    #[must_use]
+    pub fn instead_of_intercept(&self) -> Option<String> {
+        let lack = self.intercept_lack?;
+        let instead = if self.listen.is_empty() { "node's channel is used" } else { "LISTEN_FDS is used" };
+        Some(format!("a program's own bind cannot be shared here: {lack}; {instead} instead"))
+    }
+
     /// What is asked over a worker's own listener.
     pub(crate) fn http_probe(&self) -> Option<&Probe> {
         let probes = [self.ready.probe(), self.live.as_ref().map(|live| &live.probe)];

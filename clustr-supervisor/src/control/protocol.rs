@@ -278,6 +278,13 @@ pub struct AppStatus {
     pub share_why: Option<String>,
     /// How the socket reaches them: `node`.
     pub delivery: Vec<String>,
+    /// How programs' own binds are shared: `adopt` (the very sockets are kept), `replace` (others are put in their place), `none`
+    /// (it does not work here). Absent where nobody wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intercept: Option<String>,
+    /// Why it is not `adopt`, and what is done instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intercept_why: Option<String>,
     /// What they listen on.
     pub listeners: Vec<ListenerStatus>,
     /// What it was configured from, where that is a file: the file, and its keys besides command, variables and workers.

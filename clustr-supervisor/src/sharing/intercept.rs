@@ -109,6 +109,26 @@ impl Intercept {
 }
 
 impl Sharing {
+    /// How programs' own binds are shared, in the words of `clustr status`, and why it is not in the best way. `None`: they
+    /// are not, and nobody wants it.
+    pub(crate) fn interception(&self) -> Option<(&'static str, Option<String>)> {
+        match &self.intercept {
+            Some(Intercept { way, .. }) => Some((way.name(), way.why())),
+            None => self.instead.as_ref().map(|why| ("none", Some(why.clone()))),
+        }
+    }
+
+    /// The same, as news for the start; `None`: there is nothing odd about it.
+    pub(crate) fn interception_news(&self) -> Option<Fact> {
+        let Some(Intercept { way, .. }) = &self.intercept else {
+            let hint = Some(Config::INSTEAD_HINT.to_owned());
+            return self.instead.clone().map(|detail| Fact::Warning { detail, hint });
+        };
+        let why = way.why()?;
+        let detail = format!("sockets of the same kind are put in the place of the program's own: {why}");
+        Some(Fact::Warning { detail, hint: None })
+    }
+
     /// What a new worker needs to be watched; `None`: workers are not.
     pub(crate) fn installer(&self) -> io::Result<Option<Installer>> {
         self.intercept.as_ref().map(|intercept| Installer::new(intercept.way.watch())).transpose()

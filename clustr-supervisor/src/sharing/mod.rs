@@ -97,6 +97,8 @@ pub(crate) struct Sharing {
     channel: channel::Pending,
     /// `None`: workers' own calls go on unseen.
     intercept: Option<Intercept>,
+    /// Why they do, and what is done instead, where they should not.
+    instead: Option<String>,
 }
 
 impl Sharing {
@@ -134,6 +136,7 @@ impl Sharing {
             node: node::Pending::default(),
             channel: channel::Pending::default(),
             intercept,
+            instead: config.instead_of_intercept(),
         })
     }
 

@@ -115,8 +115,10 @@ fn pidfd(found: &Result<(), String>) -> Verdict {
 fn interception(found: &Result<Way, Lack>) -> Verdict {
     match found {
         Ok(Way::Adopt) => ok("adopt: a program's own bind is shared by the very socket it made"),
-        Ok(Way::Replace) => ok("replace: a socket of the same kind is put in the place of a program's own \
-            (pidfd_getfd is forbidden here)"),
+        Ok(way @ Way::Replace { .. }) => ok(format!(
+            "replace: a socket of the same kind is put in the place of a program's own ({})",
+            way.why().unwrap_or_default()
+        )),
         Err(lack) => {
             let mend = match lack {
                 Lack::Watched => "clustr run --delivery node, or --listen ADDR: outside of another clustr",
@@ -396,7 +398,7 @@ mod tests {
             Lack::Trial(24),
         ];
         golden!(lacks.map(|lack| told_of(interception(&Err(lack)))).join("\n"));
-        assert_eq!(interception(&Ok(Way::Replace)).0, Level::Ok);
+        assert_eq!(interception(&Ok(Way::Replace { errno: 1 })).0, Level::Ok);
     }
 
     fn told_of((level, detail, mend): Verdict) -> String {

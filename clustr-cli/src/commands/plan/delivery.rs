@@ -1,6 +1,6 @@
 //! How sockets reach the workers: what was asked for, else what fits the program and works on this machine.
 //!
-//! Owns the order in which ways are tried, and the words where one that would fit is not to be had. Never looks at more than
+//! Owns the order in which ways are tried. Never looks at more than
 //! the command. Called by `plan`.
 
 use std::ffi::OsString;
@@ -17,8 +17,8 @@ use crate::launch_form;
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) delivery: Delivery,
-    /// What should be known about it: what, and what to type instead.
-    pub(super) odd: Option<(String, String)>,
+    /// Why a bind is not intercepted that would be, if that worked here.
+    pub(super) lack: Option<Lack>,
 }
 
 /// Which ports of a program that binds for itself are shared.
@@ -57,7 +57,7 @@ pub(super) fn choose(options: &RunOptions, command: &[OsString], share: Share) -
             intercept: asked(Asked::Intercept),
             ..Delivery::default()
         };
-        Chosen { delivery, odd: None }
+        Chosen { delivery, lack: None }
     };
     match ports_option(options) {
         Some(option) if !chosen.delivery.intercept => {
@@ -71,30 +71,23 @@ pub(super) fn choose(options: &RunOptions, command: &[OsString], share: Share) -
 fn automatic(options: &RunOptions, command: &[OsString], share: Share) -> Result<Chosen, Failure> {
     let fits = ports_option(options).is_some() || !launch_form::takes_nodes_channel(command);
     let is_wanted = fits && !options.no_intercept && share != Share::Handoff;
-    let as_before = |odd| {
+    let as_before = |lack| {
         let node = options.listen.is_empty() || launch_form::is_node(command);
-        Chosen { delivery: Delivery { node, ..Delivery::default() }, odd }
+        Chosen { delivery: Delivery { node, ..Delivery::default() }, lack }
     };
     match is_wanted.then(found) {
         None => Ok(as_before(None)),
-        Some(Ok(Way::Adopt | Way::Replace)) => {
+        Some(Ok(Way::Adopt | Way::Replace { .. })) => {
             let delivery = Delivery { node: false, intercept: true, ..Delivery::default() };
-            Ok(Chosen { delivery, odd: None })
+            Ok(Chosen { delivery, lack: None })
         }
         Some(Err(lack)) => match ports_option(options) {
             Some(option) => {
                 Err(contradiction(&format!("{option} cannot be met here"), Some(lack.to_string())))
             }
-            None => Ok(as_before(Some(fallback(options, lack)))),
+            None => Ok(as_before(Some(lack))),
         },
     }
-}
-
-/// What is done instead, and why.
-fn fallback(options: &RunOptions, lack: Lack) -> (String, String) {
-    let instead = if options.listen.is_empty() { "node's channel is used" } else { "LISTEN_FDS is used" };
-    let what = format!("a program's own bind cannot be shared here: {lack}; {instead} instead");
-    (what, "clustr run --listen :3001 -- COMMAND, with a program that takes LISTEN_FDS".to_owned())
 }
 
 /// The option that only interception can carry out, if there is one.

@@ -144,8 +144,8 @@ impl Responder {
             return Reply::Nobody;
         }
         let why = match self.way {
-            Way::Replace if is_forbidden(error) => Why::Registered,
-            Way::Adopt | Way::Replace => Why::Refused(error.raw_os_error().unwrap_or(0)),
+            Way::Replace { .. } if is_forbidden(error) => Why::Registered,
+            Way::Adopt | Way::Replace { .. } => Why::Refused(error.raw_os_error().unwrap_or(0)),
         };
         self.leave(Some(key.addr), why)
     }
@@ -226,7 +226,7 @@ impl Responder {
     /// here has to be, for it cannot be had again.
     fn remember(&mut self, caller: Caller, key: Key, inode: u64, fd: OwnedFd) {
         self.ledger.note(caller.worker, key, inode, Stage::Bound);
-        if self.way == Way::Replace {
+        if matches!(self.way, Way::Replace { .. }) {
             let own = |((worker, _), _): &(&(u64, u64), &OwnedFd)| *worker == caller.worker;
             if self.made.iter().filter(own).count() < REMEMBERED_MAX {
                 self.made.insert((caller.worker, inode), fd);

@@ -64,7 +64,7 @@ impl Responder {
                 let own = stopped.thread.descriptor(number)?;
                 Ok((inode_of(&own)?, Some(own)))
             }
-            Way::Replace => {
+            Way::Replace { .. } => {
                 let inode = stopped.thread.inode(number)?;
                 let made = self.made.get(&(stopped.caller.worker, inode));
                 Ok((inode, made.map(OwnedFd::try_clone).transpose()?))

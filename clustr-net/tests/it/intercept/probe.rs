@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clustr_net::intercept::{Installer, Lack, Watch, Way, found, probe};
 
-use super::stage::works;
+use super::stage::{REPLACE, works};
 use super::sys;
 use crate::support::{alone, open_descriptors};
 
@@ -56,7 +56,8 @@ fn where_descriptors_cannot_be_taken_they_are_replaced() {
         sys::refuse_like_docker,
     );
     if let Some(said) = said {
-        assert_eq!(said, format!("{:?}", Ok::<_, Lack>(Way::Replace)));
+        assert_eq!(said, format!("{:?}", Ok::<_, Lack>(REPLACE)));
+        assert!(REPLACE.why().unwrap().contains("Operation not permitted"), "{:?}", REPLACE.why());
     }
 }
 

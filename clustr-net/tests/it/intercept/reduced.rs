@@ -2,15 +2,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 
-use clustr_net::intercept::{Rules, Seen, Sockets, Way, Why};
+use clustr_net::intercept::{Rules, Seen, Sockets, Why};
 
 use super::server;
-use super::stage::{PLAN, Stage, answer, ask, free_port, python, works};
+use super::stage::{PLAN, REPLACE, Stage, answer, ask, free_port, python, works};
 
 fn stage() -> Option<Stage> {
     python()?;
     works()?;
-    Some(Stage::new(Way::Replace, Rules::every_port(), Sockets::per_worker(PLAN)))
+    Some(Stage::new(REPLACE, Rules::every_port(), Sockets::per_worker(PLAN)))
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn private_ports_and_any_port_work_as_well() {
     if python().is_none() || works().is_none() {
         return;
     }
-    let mut stage = Stage::new(Way::Replace, rules, Sockets::per_worker(PLAN));
+    let mut stage = Stage::new(REPLACE, rules, Sockets::per_worker(PLAN));
     let lines = format!(
         "import os, socket, time
 m = socket.socket()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clustr_net::intercept::{Rules, Sockets, Way};
 
-use super::stage::{PLAN, Stage, python, works};
+use super::stage::{PLAN, REPLACE, Stage, python, works};
 
 fn stage(way: Way) -> Option<Stage> {
     python()?;
@@ -74,7 +74,7 @@ fn a_program_that_removes_the_path_first_finds_it_again() {
 
 #[test]
 fn a_path_is_shared_where_sockets_cannot_be_taken() {
-    shared_and_kept(Way::Replace, UNLINK);
+    shared_and_kept(REPLACE, UNLINK);
 }
 
 #[test]
