@@ -92,8 +92,8 @@ pub struct Config {
     pub above: Above,
     /// How the program's variables are read anew at each reload; `None`: they stay what they are.
     pub fresh_env: Option<FreshEnv>,
-    /// Whether the code that only the start needed is let go before the first worker starts, and again once an app's are ready, as
-    /// in a program that does nothing else: it leaves this process's memory, and is read again from the executable where it is
+    /// Whether code that is needed rarely is let go once it has done its work (the start; an answer to the last control client), as in
+    /// a program that does nothing else: it leaves this process's memory, and is mapped again from the executable where it is
     /// needed after all.
     pub forgets_start: bool,
     /// What whoever made this has made it from, by name: told in `status`, and of no other meaning here.

@@ -261,8 +261,10 @@ impl Supervisor {
 
     fn flush(&mut self) {
         self.write_record();
-        if let Some(control) = &mut self.control {
-            control.flush(&mut self.reactor);
+        let is_alone_again = self.control.as_mut().is_some_and(|control| control.flush(&mut self.reactor));
+        if is_alone_again && self.forgets_start {
+            // What clients ask for is asked rarely, and is as much code as the start.
+            sys::forget_code();
         }
     }
 

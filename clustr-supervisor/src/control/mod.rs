@@ -200,8 +200,9 @@ impl Control {
         }
     }
 
-    /// Writes what clients will take, and lets those go who are done.
-    pub(crate) fn flush(&mut self, reactor: &mut Reactor<Summons>) {
+    /// Writes what clients will take, and lets those go who are done. Says whether the last one has gone with that.
+    pub(crate) fn flush(&mut self, reactor: &mut Reactor<Summons>) -> bool {
+        let had_clients = !self.sessions.is_empty();
         for session in self.sessions.values_mut() {
             session.flush();
         }
@@ -211,6 +212,7 @@ impl Control {
             }
             !session.is_over()
         });
+        had_clients && self.sessions.is_empty()
     }
 
     /// Stops listening; removes the socket file if it is still ours.
