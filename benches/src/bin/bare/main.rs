@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "a bare primary starts workers")]
 #![expect(clippy::print_stderr, reason = "a program that says why it cannot run")]
 
+mod alone;
 mod node;
 mod pass;
 mod serve;
@@ -32,6 +33,10 @@ fn run(words: &[&str]) -> Result<(), String> {
         ["pass", port, workers] => pass::primary(number(port)?, number(workers)?),
         ["node-share", port, workers, app] => node::share(number(port)?, number(workers)?, app),
         ["node-pass", port, workers, app] => node::pass(number(port)?, number(workers)?, app),
+        ["alone", port, workers, command @ ..] => alone::all(number(port)?, number(workers)?, command),
+        ["plain"] => alone::plain(),
+        ["plain-on-input"] => alone::on_input(),
+        ["filter"] => alone::filter(),
         ["spawn", count, program, argument] => spawn::all(number(count)?, program, argument),
         ["restart", program, argument] => spawn::again_and_again(program, argument),
         _ => Err(format!("{words:?} is no part: see src/bin/bare/main.rs")),

@@ -35,6 +35,12 @@ pub(crate) fn serve_kept(port: u16) -> Result<(), String> {
     })
 }
 
+/// One loop, for both kinds of connections.
+pub(crate) fn serve_one(listener: &TcpListener) -> Result<(), String> {
+    listener.set_nonblocking(true).map_err(text)?;
+    Kept::new(listener).and_then(|mut kept| kept.run()).map_err(text)
+}
+
 /// One thread's loop.
 struct Kept {
     poll: Poll,

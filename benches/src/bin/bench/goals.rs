@@ -54,6 +54,7 @@ const fn at_most(
 }
 
 const NODE: &str = "node's own work for a connection: accept, parse, answer, close";
+const AFTER: &str = "a filter's look at every system call";
 const PASSING: &str = "accept4 and sendmsg in the primary, recvmsg and two answers in node";
 const EXEC: &str = "fork, exec, the dynamic loader";
 const MANY: &str =
@@ -111,6 +112,17 @@ pub(crate) const GOALS: &[Goal] = &[
         0.97,
         true,
         NODE,
+    ),
+    at_least("short-intercept-node", "short connections/s, node intercepted × alone", 0.95, true, NODE),
+    at_least("short-intercept-rust", "short connections/s, Rust intercepted × alone", 0.95, true, AFTER),
+    at_least("kept-intercept-node", "keep-alive requests/s, node intercepted × alone", 0.95, true, NODE),
+    at_least("kept-intercept-rust", "keep-alive requests/s, Rust intercepted × alone", 0.95, true, AFTER),
+    at_most(
+        "filter",
+        "a worker's filter, until its exec",
+        (1.0, "ms"),
+        true,
+        "the kernel's check and compilation",
     ),
     at_most("p99-shared-none", "p99 of short connections, `shared` × SCHED_NONE", (1.05, "×"), false, NODE),
     at_most(

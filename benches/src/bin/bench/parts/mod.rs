@@ -6,6 +6,7 @@
 mod balance;
 mod handoff;
 mod health;
+mod intercept;
 mod lane;
 mod memory;
 mod micro;
@@ -56,10 +57,11 @@ impl Part {
 }
 
 /// All of them, in order.
-pub(crate) static PARTS: [Part; 10] = [
+pub(crate) static PARTS: [Part; 11] = [
     Part::new("micro", (35, 160), micro::measure).without_node(),
     Part::new("throughput", (45, 310), throughput::measure),
     Part::new("handoff", (20, 100), handoff::measure),
+    Part::new("intercept", (30, 90), intercept::measure),
     Part::new("balance", (20, 130), balance::measure),
     Part::new("health", (15, 80), health::measure),
     Part::new("restart", (75, 340), restart_and_storm),

@@ -15,7 +15,7 @@ use clustr_benches::places::Places;
 use crate::setting::Setting;
 
 pub(crate) use server::Server;
-pub(crate) use start::{App, Fleet, bare, clustr, many, ours, peer};
+pub(crate) use start::{App, Fleet, bare, bare_of, clustr, many, ours, peer};
 
 /// A peer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

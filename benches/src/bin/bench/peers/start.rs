@@ -94,6 +94,19 @@ pub(crate) fn bare(setting: &Setting, part: &str, fleet: Fleet<'_>) -> Result<Se
     site.start(command, Reload::Never)
 }
 
+/// A bare loop that starts as many of any command; the port, the number of workers and the command follow its first word.
+pub(crate) fn bare_of(
+    setting: &Setting,
+    part: &str,
+    fleet: Fleet<'_>,
+    command: &[&str],
+) -> Result<Server, String> {
+    let mut site = Site::new(fleet)?;
+    let mut starting = Command::new(&setting.places.bare);
+    starting.args([part, &site.port.to_string(), &fleet.workers.to_string()]).args(command);
+    site.start(starting, Reload::Never)
+}
+
 /// A peer; `policy` is node's own choice of how connections are shared. `None` if it is not there, or cannot run this app.
 pub(crate) fn peer(
     setting: &Setting,
