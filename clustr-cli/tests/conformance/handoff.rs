@@ -157,7 +157,7 @@ fn what_a_worker_has_no_descriptor_for_is_served_by_others_or_later() {
         let command = format!("ulimit -n 34; exec '{}' '{}'", node.program, crate::harness::app("handed.js"));
         let run = Run::new(&["sh", "-c", &command]).options(&["--share", "handoff"]);
         let mut primary = launched(run, 2, &[])?;
-        let before = descriptors(primary.pid()).len();
+        let before = descriptors(primary.pid());
         let plan = Plan {
             clients: 60,
             requests_max: 180,
@@ -171,9 +171,7 @@ fn what_a_worker_has_no_descriptor_for_is_served_by_others_or_later() {
         ensure!(spent < NEAR_ZERO * 3, "the primary spent {spent:?} in a second");
         let news = primary.news();
         ensure!(of_kind(&news, "exited").next().is_none(), "a worker ended: {news:?}");
-        wait::until_true("the primary's descriptors to be as before", SOON, || {
-            descriptors(primary.pid()).len() <= before
-        })?;
+        left_as_before(&primary, &before)?;
         primary.stop()
     });
 }
@@ -183,7 +181,7 @@ fn a_primary_without_descriptors_lets_clients_wait_loses_none_and_resumes_by_its
     handed_over("primary out of descriptors", |node| {
         let run = Run::app(node, "handed.js").through(&["sh", "-c", r#"ulimit -n 64; exec "$@""#, "sh"]);
         let mut primary = launched(run, 2, &[])?;
-        let before = descriptors(primary.pid()).len();
+        let before = descriptors(primary.pid());
         let path = primary.socket_path()?;
         let plan = Plan {
             clients: 16,
@@ -208,9 +206,7 @@ fn a_primary_without_descriptors_lets_clients_wait_loses_none_and_resumes_by_its
         wait::until_true("answers again", SOON, || load.succeeded() > answered + 100)?;
         let tally = load.stop().map_err(|error| error.to_string())?;
         ensure!(tally.success == tally.issued, "{tally}");
-        wait::until_true("the primary's descriptors to be as before", SOON, || {
-            descriptors(primary.pid()).len() <= before
-        })?;
+        left_as_before(&primary, &before)?;
         primary.stop()
     });
 }
@@ -261,6 +257,13 @@ fn joined(clients: Vec<JoinHandle<Client>>) -> Result<Vec<Duration>, String> {
 
 fn started(node: &Node, workers: u32, options: &[&str]) -> Result<Primary, String> {
     launched(Run::app(node, "handed.js"), workers, options)
+}
+
+/// The primary has no more descriptors than before; where it has, they are named.
+fn left_as_before(primary: &Primary, before: &[(u32, String)]) -> Outcome {
+    let left = || descriptors(primary.pid());
+    wait::until_true("the primary's descriptors to be as before", SOON, || left().len() <= before.len())
+        .map_err(|error| format!("{error}: {before:?}, then {:?}", left()))
 }
 
 fn launched(run: Run, workers: u32, options: &[&str]) -> Result<Primary, String> {
