@@ -18,8 +18,17 @@ woken, wake = os.pipe()
 signal.signal(signal.SIGTERM, lambda *_: os.write(wake, b"."))
 
 
+# Held from a client's arrival until its port is written down: no crash comes between.
+noting = threading.Lock()
+
+
+def crash():
+    noting.acquire()
+    os._exit(5)
+
+
 if crashes:
-    threading.Timer(float(crashes), os._exit, [5]).start()
+    threading.Timer(float(crashes), crash).start()
 
 
 def note(port):
@@ -44,10 +53,11 @@ while True:
     readable, _, _ = select.select([listener, woken], [], [])
     if woken in readable:
         break
-    try:
-        client, address = listener.accept()
-    except BlockingIOError:
-        continue
-    if crashes:
-        note(address[1])
+    with noting:
+        try:
+            client, address = listener.accept()
+        except BlockingIOError:
+            continue
+        if crashes:
+            note(address[1])
     threading.Thread(target=serve, args=(client,)).start()
