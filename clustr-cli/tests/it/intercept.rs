@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::node::{missing, with_node};
-use crate::harness::{Outcome, Primary, Run, SOON, ensure, hold, of_kind};
+use crate::harness::{CLUSTR, Outcome, Primary, Run, SOON, ensure, hold, of_kind};
 
 pub(crate) const WORKERS: u32 = 3;
 
@@ -86,6 +86,14 @@ pub(crate) const NODE: Server = Server {
     program: "node",
     file: "app.js",
     text: "require('http').createServer((_, answer) => answer.end(`${process.pid}`)).listen(process.env.PORT);\n",
+};
+
+/// Node's own primary and its workers, which are none of clustr's.
+const OWN_CLUSTER: Server = Server {
+    text: "const cluster = require('cluster');
+if (cluster.isMaster) for (const _ of 'ab') cluster.fork();
+else require('http').createServer((_, answer) => answer.end(`${process.pid}`)).listen(process.env.PORT);\n",
+    ..NODE
 };
 
 /// What to run and where; `None` where the machine has no such program.
@@ -345,4 +353,41 @@ fn where_another_process_watches_already_that_is_said_and_something_else_is_done
         primary.wait_said("delivery   node")?;
         primary.stop().or(Ok(()))
     });
+}
+
+#[test]
+fn nodes_own_cluster_below_a_launcher_shares_its_port_through_a_kill() {
+    let below_a_shell = |path: &str| vec!["sh".into(), "-c".into(), format!("node '{path}'; true")];
+    let Some((run, folder)) = prepared(&OWN_CLUSTER, below_a_shell) else { return };
+    hold(run.start().and_then(|mut primary| {
+        primary.wait_ready(WORKERS as usize)?;
+        let served = ask_all(primary.address(), 100)?;
+        ensure!(served.len() > WORKERS as usize, "not each has workers of its own: {served:?}");
+        signal_pid(primary.worker_pids()?[0], Signal::KILL)?;
+        wait_started(&primary, WORKERS as usize + 1)?;
+        ask_all(primary.address(), 100)?;
+        primary.stop()
+    }));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_second_primary_on_the_same_port_fails_with_its_programs_words_and_the_first_serves_on() {
+    let Some((run, folder)) = prepared(&PYTHON, alone("python3")) else { return };
+    hold(run.start().and_then(|mut primary| {
+        primary.wait_ready(WORKERS as usize)?;
+        let path = folder.join(PYTHON.file);
+        let output = Command::new(CLUSTR)
+            .args(["run", "-n", "1", "--name", "second", "--intensity", "1/10s", "--", "python3"])
+            .arg(path)
+            .env("PORT", primary.port().to_string())
+            .env("CLUSTR_RUNTIME_DIR", &folder)
+            .output()
+            .map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1) && said.contains("Address already in use"), "{said}");
+        ask_all(primary.address(), 50)?;
+        primary.stop()
+    }));
+    fs::remove_dir_all(folder).unwrap();
 }

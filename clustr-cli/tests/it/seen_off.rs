@@ -51,10 +51,18 @@ fn two_reloads_of_a_serial_program_that_knows_nothing_lose_nobody() {
 /// The control: it is what is waited for that makes the difference.
 #[test]
 fn the_same_programs_lose_somebody_when_the_signal_comes_first() {
-    with(&SLOW_NODE, &["--delivery", "intercept", "--stop-order", "signal"], |tally| {
-        ensure!(tally.failed() > 0, "nobody was lost: {tally}");
-        Ok(())
-    });
+    for server in [&SLOW_NODE, &SERIAL_PYTHON] {
+        let mut lost = None;
+        for _ in 0..3 {
+            if lost.is_none_or(|count| count == 0) {
+                with(server, &["--delivery", "intercept", "--stop-order", "signal"], |tally| {
+                    lost = Some(tally.failed());
+                    Ok(())
+                });
+            }
+        }
+        assert_ne!(lost, Some(0), "{}: nobody was lost", server.program);
+    }
 }
 
 fn with(server: &Server, options: &[&str], judge: impl FnOnce(&Tally) -> Outcome) {
