@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use clustr_benches::started::Stream;
 
+use clustr_benches::wait;
+
 use crate::harness::node::with_node;
 use crate::harness::{CLUSTR, Outcome, Run, SOON, app, ensure, example, hold, of_kind};
 
@@ -70,9 +72,13 @@ fn what_it_said_on_standard_output_before_it_failed_is_shown_as_well() {
 #[test]
 fn a_port_in_use_reaches_the_app_and_the_person() {
     with_node(|node| {
-        let run = Run::new(&[&node.program, &example("app.js")]).workers(2).options(&IMPATIENT).text_news();
-        let foreign =
-            TcpListener::bind((Ipv6Addr::UNSPECIFIED, run.port())).map_err(|error| error.to_string())?;
+        // Somebody else may have the port by now, on a machine where other tests run.
+        let (run, foreign) = wait::until("a port of our own", SOON, || {
+            let run =
+                Run::new(&[&node.program, &example("app.js")]).workers(2).options(&IMPATIENT).text_news();
+            let foreign = TcpListener::bind((Ipv6Addr::UNSPECIFIED, run.port())).ok()?;
+            Some((run, foreign))
+        })?;
         let port = run.port();
         let mut primary = run.start()?;
         primary.started.expect_exit(1, SOON)?;
