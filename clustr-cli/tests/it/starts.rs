@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
 use clustr_benches::started::Stream;
-
 use clustr_benches::wait;
 
 use crate::harness::node::with_node;
